@@ -109,6 +109,15 @@ std::vector<int64_t> settle_gpus(SweepResources& resources, const std::vector<Sw
   return here.free_bytes;
 }
 
+void refuse_missing_gpus(const SweepResources& resources, const std::vector<SweepPoint>& points, PointErrors& errors) {
+  if (resources.uses_slurm || !resources.gpus.empty()) return;
+  for (const SweepPoint& point : points)
+    if (point.loaded.config.run.device == "cuda")
+      errors.emplace_back(point.name,
+                          "run.device is \"cuda\", and no GPU answers here: `zerostep doctor` looks for them; \"auto\" or \"cpu\" runs on "
+                          "the processor");
+}
+
 MemoryLimit gpu_limit(const MachineShares& shares, int ranks) {
   MemoryLimit out{shares.most_gpu_bytes(), ""};
   for (size_t i = 0; i < shares.count() && out.source.empty(); ++i) {

@@ -13,6 +13,8 @@ namespace zerostep {
 // where they are not this machine's (under Slurm). To be called before this process asks anything of a GPU. InputError: one that is named
 // is not there. RunError: they do not answer.
 std::vector<int64_t> settle_gpus(SweepResources& resources, const std::vector<SweepPoint>& points);
+// `errors` gain that a point asks for GPUs, and none answers here (under Slurm others may).
+void refuse_missing_gpus(const SweepResources& resources, const std::vector<SweepPoint>& points, PointErrors& errors);
 // The most that a rank of a run may use of a GPU's memory, of all shares; INT64_MAX: not known.
 MemoryLimit gpu_limit(const MachineShares& shares, int ranks);
 

@@ -221,8 +221,14 @@ bool matches(std::string_view name, std::string_view pattern) {
 
 ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
   const int world = sweep.resources.ranks;
-  const std::vector<KeyValues> all = combinations(sweep, BaseValues(base, set, world));
-  check_settings(sweep.file, all, set);
+  std::vector<KeyValues> all;
+  try {
+    all = combinations(sweep, BaseValues(base, set, world));
+    check_settings(sweep.file, all, set);
+  } catch (const InputError&) {
+    if (sweep.wrong_keys.empty()) throw;
+    refuse_points(sweep.file, sweep.wrong_keys, {}, 0);  // it may be for want of these that they cannot be combined
+  }
   ResolvedPoints out;
   std::set<std::string> taken, known;
   for (const KeyValues& values : all) {
@@ -258,7 +264,7 @@ ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, con
 
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
   ResolvedPoints out = resolve_points(sweep, base, set);
-  refuse_points(sweep.file, out.errors, out.count);
+  refuse_points(sweep.file, sweep.wrong_keys, out.errors, out.count);
   return std::move(out.points);
 }
 

@@ -34,9 +34,12 @@ std::string reasons_of(const PointErrors& errors, size_t points) {
   return out;
 }
 
-void refuse_points(const std::string& file, const PointErrors& errors, size_t points, const std::string& more) {
-  if (errors.empty()) return;
-  fail_input("{}: {} of {} cannot run, and nothing was started{}{}", file, num_points_of(errors),
+void refuse_points(const std::string& file, const std::vector<std::string>& wrong_keys, const PointErrors& errors, size_t points,
+                   const std::string& more) {
+  const std::string of_keys = fmt::format("{}", fmt::join(wrong_keys, "; "));
+  if (errors.empty() && of_keys.empty()) return;
+  if (errors.empty()) throw InputError(of_keys);
+  fail_input("{}{}: {} of {} cannot run, and nothing was started{}{}", of_keys.empty() ? "" : of_keys + "\n", file, num_points_of(errors),
              counted(static_cast<int64_t>(points), "point"), reasons_of(errors, points), more);
 }
 

@@ -80,8 +80,10 @@ class Reader {
     each(root, "runs", [&](const json& block, const std::string& path) { out.runs.push_back(values(block, path)); });
     resources(root, out.resources);
     search(root, out);
-    if (!errors_.empty()) throw InputError(fmt::format("{}", fmt::join(errors_, "; ")));
-    if (!out.whens.empty() && out.grid.empty() && !out.runs.empty())
+    // What is wrong with keys alone is told with whatever is wrong with the points without them.
+    if (errors_.size() > num_of_keys_) throw InputError(fmt::format("{}", fmt::join(errors_, "; ")));
+    out.wrong_keys = errors_;
+    if (out.wrong_keys.empty() && !out.whens.empty() && out.grid.empty() && !out.runs.empty())
       fail_input("{}: `when` adds to the points of `grid`, and there is no grid", document_.file);
     return out;
   }
@@ -113,22 +115,27 @@ class Reader {
     return "";
   }
 
+  void wrong_key(const std::string& path, const std::string& what) {
+    wrong(path, what);
+    ++num_of_keys_;
+  }
+
   // A key of a run's file.
   bool know_key(const std::string& place, const std::string& path) {
     if (schema::is_block(path)) {
-      wrong(place + "." + path, "is a block; the path of one of its keys is expected, as in step.queries");
+      wrong_key(place + "." + path, "is a block; the path of one of its keys is expected, as in step.queries");
       return false;
     }
     if (path == "run.name" || path == "run.output_dir") {
-      wrong(place + "." + path, "is set by the sweep: each run has a folder of its own below output_dir and name");
+      wrong_key(place + "." + path, "is set by the sweep: each run has a folder of its own below output_dir and name");
       return false;
     }
     if (schema::is_known(path)) return true;
     if (const std::string whole = key_set_as_a_whole(path); !whole.empty()) {
-      wrong(place + "." + path,
-            fmt::format("is a part of {0}, which is set as a whole: expected is {0} with JSON values that are the lists "
-                        "or objects of a run's file each",
-                        whole));
+      wrong_key(place + "." + path,
+                fmt::format("is a part of {0}, which is set as a whole: expected is {0} with JSON values that are the lists "
+                            "or objects of a run's file each",
+                            whole));
       return false;
     }
     std::vector<std::string_view> paths;  // but those of the objects of a list, which no sweep sets by themselves
@@ -142,8 +149,8 @@ class Reader {
       nearest = nearest_name(path.substr(path.rfind('.') + 1), names);
       if (!nearest.empty()) nearest = schema::path_of_name(nearest);
     }
-    wrong(place + "." + path, nearest.empty() ? "is not a known key of a run's file; `zerostep config --keys` lists them"
-                                              : fmt::format("is not a known key; the nearest is {}", nearest));
+    wrong_key(place + "." + path, nearest.empty() ? "is not a known key of a run's file; `zerostep config --keys` lists them"
+                                                  : fmt::format("is not a known key; the nearest is {}", nearest));
     return false;
   }
 
@@ -275,6 +282,7 @@ class Reader {
 
   schema::Document document_;
   std::vector<std::string> errors_;
+  size_t num_of_keys_ = 0;  // of these errors, what keys are that no run has
 };
 
 }  // namespace

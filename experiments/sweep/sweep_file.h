@@ -46,10 +46,13 @@ struct SweepFile {
   std::vector<KeyValues> runs;
   SweepResources resources;
   std::optional<SweepSearch> search;
+  // What is wrong with keys that no run's file may have, a sentence each. The points lack them; refuse_points() tells it with the rest.
+  std::vector<std::string> wrong_keys;
   std::string folder() const { return output_dir + "/" + name; }
 };
 
-// InputError, one paragraph that names every key of the file that is not known, with the nearest that is, and every value of another kind.
+// InputError, one paragraph that names every key of the sweep file itself that is not known, with the nearest that is, and every value of
+// another kind; keys of runs stand there too, and alone in `wrong_keys`.
 SweepFile read_sweep_file(const std::string& file);
 
 }  // namespace zerostep

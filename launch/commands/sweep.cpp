@@ -298,7 +298,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.points = std::move(points.points);
   nlohmann::json resolved = resolved_file(file, base, arguments.set);
   // Where a point is wrong the sweep is refused, and all that is wrong is looked for before.
-  const bool are_valid = errors.empty();
+  const bool are_valid = errors.empty() && file.wrong_keys.empty();
   const std::vector<std::string> notes =
       arguments.resumes && are_valid ? join_former_runs(request, resolved, arguments.command) : std::vector<std::string>();
   const std::vector<SweepPoint> all_points = arguments.resumes ? std::vector<SweepPoint>() : request.points;
@@ -313,10 +313,11 @@ int sweep(Job& job, const SweepArguments& arguments) {
   SweepPlanner planner(base, file.resources.ranks, threads, gpu_limit(shares, file.resources.ranks));
   planner.look_at_files(points.invalid, errors);
   planner.plan(request.points, request.planned, errors);
-  if (file.search && errors.empty()) check_search(file, request);
-  if (!errors.empty() || arguments.is_dry_run) {
+  refuse_missing_gpus(file.resources, request.points, errors);
+  if (file.search && errors.empty() && file.wrong_keys.empty()) check_search(file, request);
+  if (!errors.empty() || !file.wrong_keys.empty() || arguments.is_dry_run) {
     const std::string untried = untried_text(planner.try_texts(request.points, errors));
-    refuse_points(file.file, errors, num_points, untried.empty() ? "" : "\n  " + untried);
+    refuse_points(file.file, file.wrong_keys, errors, num_points, untried.empty() ? "" : "\n  " + untried);
     if (!untried.empty()) print_out("{}\n", visible(untried));
   }
   if (arguments.is_dry_run) {
@@ -335,7 +336,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   }
   planner.make_tokens(
       request.points, [](const std::string& text) { print_err("{}\n", text); }, errors);
-  refuse_points(file.file, errors, num_points);
+  refuse_points(file.file, file.wrong_keys, errors, num_points);
 
   if (!arguments.resumes && holds_sweep(file))  // which is refused, unless somebody removes it meanwhile
     request.goes_on = command_that_goes_on(file, all_points, resolved["base"], arguments.command);

@@ -241,7 +241,7 @@ TEST_F(SweepPoints, PatternsMatchNames) {
 }
 
 TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
-  const auto said = [&](const std::string& blocks) { return message_of<InputError>([&] { file(blocks); }); };
+  const auto said = [&](const std::string& blocks) { return message_of<InputError>([&] { points(blocks); }); };
   EXPECT_SAYS(said(R"("grid": {"step.queris": [1, 2]})"), "sweep.json: grid.step.queris is not a known key; the nearest is step.queries");
   EXPECT_SAYS(said(R"("gird": {})"), "sweep.json: gird is not a known key; the nearest is grid");
   EXPECT_SAYS(said(R"("grid": {"seed": [1]}, "when": [{"if": {"step.mode": "zo"}, "grid": {"step.epsilom": [1]}}])"),
@@ -259,6 +259,22 @@ TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
   const std::string several = said(R"("gird": {}, "repeat": {"sede": [1]})");
   EXPECT_SAYS(several, "gird is not");
   EXPECT_SAYS(several, "repeat.sede is not");
+}
+
+// What is wrong with the points besides is not kept for the next attempt.
+TEST_F(SweepPoints, MistypedKeysHideNoErrorsOfPoints) {
+  const std::string all = message_of<InputError>(
+      [&] { points(R"("runs": [{"seed": 1, "model.n_layr": 2}, {"seed": -1}, {"optimizer.type": "AdamX"}], "repeat": {"sede": [1]})"); });
+  EXPECT_SAYS(all, "sweep.json: repeat.sede is not a known key; the nearest is seed; ");
+  EXPECT_SAYS(all, "sweep.json: runs[0].model.n_layr is not a known key; the nearest is model.n_layer\n");
+  EXPECT_SAYS(all, "sweep.json: 2 of 3 points cannot run, and nothing was started:\n");
+  EXPECT_SAYS(all, "\n  seed=-1: ");
+  EXPECT_SAYS(all, "\n  optimizer.type=AdamX: ");
+  // Without these keys there may be nothing to combine.
+  EXPECT_SAYS(message_of<InputError>([&] {
+                points(R"("grid": {"step.mdoe": ["zo"]}, "when": [{"if": {"step.mode": "zo"}, "grid": {"step.queries": [1]}}])");
+              }),
+              "grid.step.mdoe is not a known key; the nearest is step.mode");
 }
 
 // By a key, or else by the comment that begins so.

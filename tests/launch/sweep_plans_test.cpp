@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "launch/sweep_gpus.h"
 #include "tests/launch/support/sweep_place.h"
 
 namespace zerostep::testing {
@@ -45,6 +46,23 @@ TEST_F(SweepPlans, KnowTheDiskOfWhatRestsInFiles) {
   const auto free = static_cast<double>(fs::space(place_.path(".")).available);
   EXPECT_NEAR(static_cast<double>(disk.free_bytes), free, 0.3 * free);  // others may fill and empty it
   EXPECT_FALSE(fs::exists(place_.path("nvme")));
+}
+
+TEST_F(SweepPlans, PointsOnGpusAreRefusedWhereNoneAnswers) {
+  const std::vector<SweepPoint> all = points(R"("grid": {"run.device": ["cuda", "cpu", "auto"]})", 1);
+  ASSERT_EQ(all.size(), 3U);
+  SweepResources resources;
+  refuse_missing_gpus(resources, all, errors_);
+  ASSERT_EQ(errors_.size(), 1U);
+  EXPECT_EQ(errors_[0].first, "run.device=cuda");
+  EXPECT_SAYS(errors_[0].second, "run.device is \"cuda\", and no GPU answers here");
+  errors_.clear();
+  resources.gpus = {0};
+  refuse_missing_gpus(resources, all, errors_);
+  resources.gpus.clear();
+  resources.uses_slurm = true;
+  refuse_missing_gpus(resources, all, errors_);
+  EXPECT_TRUE(errors_.empty());
 }
 
 TEST_F(SweepPlans, TextsThatTakeLongAreLeftOutAndSaid) {

@@ -81,8 +81,9 @@ TEST_F(TensorBoardOfARun, HoldsItsMetricsAndHyperParameters) {
     EXPECT_EQ(columns_of(events).count("step.instruct.cosine"), 1u);
     EXPECT_TRUE(columns_of(events).at("step.instruct.cosine")) << "what the sweep tries leads";
     // Twice as large after each two steps without an overflow, at the samples that these have seen.
-    if (has_loss_scale)
+    if (has_loss_scale) {
       EXPECT_EQ(events.series.at("Train/Samples/loss_scale"), (Events::Series{{4, 16}, {8, 16}, {12, 32}, {16, 32}, {20, 64}}));
+    }
     EXPECT_EQ(WireMessage(WireMessage(events.plug_in.at("_hparams_/session_end_info").at(0)).text(4)).number(1), 1u) << "it succeeded";
     EXPECT_FALSE(place_.exists("runs/test/tensorboard/owner.lock"));
   }
