@@ -414,7 +414,9 @@ TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
         throw PeerError(said);
       });
     });
-    if (fails) EXPECT_EQ(of_first, "the disk is full");
+    if (fails) {
+      EXPECT_EQ(of_first, "the disk is full");
+    }
     EXPECT_SAYS(of_rank_0, fails ? "the disk is full" : "rank 1 has not arrived at all-reduce of 'h.3' (1,000 elements of fp32)");
   }
 }
