@@ -3,7 +3,8 @@
 #include <dlfcn.h>
 
 #include <array>
-#include <chrono>
+
+#include "base/steady_seconds.h"
 
 namespace zerostep {
 namespace {
@@ -76,8 +77,6 @@ std::string bus_of(int cuda_index) {
   return text.data();
 }
 
-double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 }  // namespace
 
 std::vector<GpuLoad> gpu_loads() {
@@ -102,7 +101,7 @@ GpuMeter::GpuMeter(const std::string& device_name) {
 std::optional<GpuLoad> GpuMeter::now() {
   constexpr double kSeconds = 0.2;
   if (gpu_ == nullptr) return std::nullopt;
-  const double now = seconds_now();
+  const double now = steady_seconds();
   if (read_at_ >= 0 && now - read_at_ < kSeconds) return last_;
   last_ = load_of(gpu_);
   read_at_ = now;

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <span>
 #include <utility>
@@ -22,8 +21,6 @@ constexpr size_t kWindowBatches = 256, kWindowBytes = size_t{32} << 20;
 constexpr double kSecondsBetweenLines = 10, kSecondsBetweenStatuses = 0.1;
 
 }  // namespace
-
-double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out, std::function<double()> now)
     : classifier_(classifier),

@@ -4,14 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "base/steady_seconds.h"
 #include "launch/prediction_file.h"
 #include "runtime/data/text_rows.h"
 #include "runtime/generate/text_classifier.h"
 
 namespace zerostep {
-
-// Of the system's clock that does not go back.
-double steady_seconds();
 
 // The way of tables' texts to their predictions: read, computed and written window by window, whatever the size of the tables. Says where
 // it is and how long it will take: a status line on a terminal, a line every ten seconds elsewhere.

@@ -21,10 +21,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string cut(const std::string& text, int columns) {
-  return columns_of_text(text) > columns ? std::string(first_columns(text, std::max(0, columns - 1))) + "~" : text;
-}
-
 // The cells of a line of the table.
 enum Column : size_t { kRun, kState, kStep, kLoss, kSpeed, kLeft, kNumColumns };
 using Cells = std::array<std::string, kNumColumns>;
@@ -238,7 +234,7 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
     if (count(state) > 0) states += fmt::format(", {} {}", count(state), name_of(state));
   if (!left.empty()) left = " | " + left;
   out.push_back(columns_of_text(done + states + left) > columns ? done + left : done + states + left);
-  for (std::string& line : out) line = cut(line, columns);
+  for (std::string& line : out) line = cut_to_columns(line, columns);
   return out;
 }
 

@@ -93,8 +93,7 @@ std::string status_line(const RunStatus& s, int name_columns, int most) {
     line = joined(parts, last);
     if (columns_of_text(line) <= most) return line;
   }
-  line = joined(parts, Rank::Stays, true);
-  return columns_of_text(line) <= most ? line : std::string(first_columns(line, most - 1)) + "~";
+  return cut_to_columns(joined(parts, Rank::Stays, true), most);
 }
 
 }  // namespace zerostep

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/steady_seconds.h"
 #include "experiments/fetch/fetch_data_set.h"
 #include "experiments/fetch/hub_settings.h"
 #include "experiments/fetch/hub_source.h"
@@ -21,8 +21,6 @@ namespace {
 
 using schema::Catalogue;
 
-double fetch_clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 // On a terminal one line that changes; elsewhere a line for each file and every ten seconds.
 class FetchProgress {
  public:
@@ -32,7 +30,7 @@ class FetchProgress {
   }
 
   void show(const FetchState& state) {
-    const double now = fetch_clock();
+    const double now = steady_seconds();
     if (state.is_whole && !has_terminal_) {
       print_err("'{}' is here: {}, file {} of {}\n", state.file, human_bytes(state.bytes_of_file), state.file_number, state.num_files);
       shown_ = now;
@@ -89,7 +87,7 @@ int fetch_data(const DataFetchArguments& arguments) {
   request.documents = arguments.documents;
   request.progress = [&](const FetchState& state) { progress.show(state); };
   request.say = [&](const std::string& text) { progress.say(text); };
-  const double start = fetch_clock();
+  const double start = steady_seconds();
   FetchOutcome done;
   try {
     done = fetch_data_set(source, request);
@@ -120,7 +118,7 @@ int fetch_data(const DataFetchArguments& arguments) {
   text += fmt::format(" in {}", source.folder());
   text += done.fetched_files == 0 ? "; nothing was missing"
                                   : fmt::format("; {} fetched, {} in {}", done.fetched_files, human_bytes(done.fetched_bytes),
-                                                human_duration(fetch_clock() - start));
+                                                human_duration(steady_seconds() - start));
   print_out("{}\n", text);
   if (done.rows && *done.rows < arguments.documents) print_out("That is all of it.\n");
   print_out("A configuration names it as \"data\": {{\"train\": \"{}\"{}}}.\n", arguments.name,

@@ -124,7 +124,7 @@ class Screen {
       lines.resize(room - 1);
       lines.push_back(fmt::format("... and {} more lines", left_out));
     }
-    for (std::string& line : lines) line = first_columns(line, columns - 1);
+    for (std::string& line : lines) line = cut_to_columns(line, columns - 1);
     print_out(drawn_.draw(lines));
     flush_out();
   }

@@ -18,4 +18,9 @@ std::string_view first_columns(std::string_view text, int columns) {
 
 int columns_of_text(std::string_view text) { return static_cast<int>(std::count_if(text.begin(), text.end(), begins_character)); }
 
+std::string cut_to_columns(std::string_view text, int columns) {
+  if (columns_of_text(text) <= columns) return std::string(text);
+  return std::string(first_columns(text, std::max(0, columns - 1))) + "~";
+}
+
 }  // namespace zerostep

@@ -1,4 +1,5 @@
 #pragma once
+#include <string>
 #include <string_view>
 
 namespace zerostep {
@@ -7,5 +8,7 @@ namespace zerostep {
 std::string_view first_columns(std::string_view text, int columns);
 // Columns that it takes.
 int columns_of_text(std::string_view text);
+// The text where it takes no more columns than that, else its beginning with "~" as the last of them.
+std::string cut_to_columns(std::string_view text, int columns);
 
 }  // namespace zerostep
