@@ -22,7 +22,7 @@ struct Settings {
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
   // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
   bool is_strict = false;
-  bool has_nccl = true;               // whether NCCL starts: its ranks are threads of one process
+  bool has_nccl = true;               // whether NCCL starts
   bool nccl_waits_for_peers = false;  // a call of NCCL has not ended until every rank has called as often
   bool has_wait_for_value = true;     // whether the driver has cuStreamWaitValue32
   bool pinning_waits = false;         // whether to pin memory, or to end that, waits for the device, as drivers may
@@ -46,11 +46,12 @@ int64_t num_host_waits();
 int64_t num_pageable_copies();
 int64_t num_launches();
 
-// NCCL is here too, for ranks that are threads of this process: the functions that are called, of communicators that do not block, without
-// algorithms. What it does for one is queued on its stream only when ncclCommGetAsyncError() has told of it, as NCCL may do it; its own
-// sums go round a ring; counts that differ are an error; operands that a GPU could not reach, two ranks of one GPU, and calls before the
-// one before has ended are refused. From now on ranks on this device take part in nothing that they have not begun, until configure(): the
-// device is lost, of which the other ranks of its communicators are told (ncclRemoteError), or it falls silent, of which nobody is.
+// NCCL is here too, for ranks that are threads or processes of this machine: the functions that are called, of communicators that do not
+// block, without algorithms. What it does for one is queued on its stream only when ncclCommGetAsyncError() has told of it, as NCCL may do
+// it; its own sums go round a ring; counts that differ are an error; operands that a GPU could not reach, two ranks of one GPU, and calls
+// before the one before has ended are refused. From now on ranks of this process on this device take part in nothing that they have not
+// begun, until configure(): the device is lost, of which the ranks that are other threads are told (ncclRemoteError), or it falls silent,
+// of which nobody is.
 void lose_nccl_device(int device);
 void silence_nccl_device(int device);
 

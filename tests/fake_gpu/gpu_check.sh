@@ -14,7 +14,7 @@ check() {  # STAGES ARGUMENTS...
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
 check "probe equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
-check "ranks bandwidth" || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth" FAKE_GPU_DEVICES=2 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
 # Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
@@ -28,8 +28,9 @@ for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
     figures = stages["equality"]["figures"]
     assert 0 <= figures[f"{case}: losses differ by"] <= 1e-5, figures
     assert figures[f"{case}: twice the same bits"] == "yes", figures
-for case in ("2 ranks, stage 3, fo", "4 ranks, stage 3, fo"):
+for case, way in (("2 ranks, stage 3, fo", "NCCL"), ("4 ranks, stage 3, fo", "staged in pinned memory: ranks 0 and 2 share a GPU")):
     assert 0 <= stages["ranks"]["figures"][f"{case}: losses differ by"] <= 1e-5, stages["ranks"]
+    assert stages["ranks"]["figures"][f"{case}: collectives"] == way, stages["ranks"]
 PYTHON
 
 # Bounds fail where they should, on figures of which none are made here.

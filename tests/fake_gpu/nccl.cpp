@@ -1,71 +1,41 @@
 #include <nccl.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstdio>
-#include <cstring>
-#include <deque>
 #include <functional>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "fake_gpu/machine.h"
+#include "fake_gpu/nccl_group.h"
 
-// NCCL among the ranks of this process. Every operation is messages between two ranks, and, of sums, what is then made of them.
+// NCCL among the ranks of this machine. Every operation is messages between two ranks, and, of sums, what is then made of them.
 
 using fake_gpu::enter;
 using fake_gpu::Machine;
+using fake_gpu::NcclGroup;
+using Work = fake_gpu::NcclWork;
 
 namespace {
 
-struct Message {
-  const std::byte* data;
-  size_t num_bytes;
-  bool is_taken = false;
-};
-
-// What the ranks of a communicator share.
-struct Group {
-  explicit Group(int size) : devices(static_cast<size_t>(size), -1), calls(static_cast<size_t>(size)) {}
-  int size() const { return static_cast<int>(devices.size()); }
-  bool is_complete() const { return std::count(devices.begin(), devices.end(), -1) == 0; }
-
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<int> devices;    // of each rank; -1: it has not come yet
-  std::vector<int64_t> calls;  // of each rank that takes part
-  std::map<std::pair<int, int>, std::deque<Message*>> on_the_way;
-  ncclResult_t error = ncclSuccess;  // of all ranks
-};
-
-// What a rank does at once: it gives what others take, takes what they give, and then finishes.
-struct Work {
-  struct Part {
-    int peer;
-    std::byte* data;
-    size_t num_bytes;
-  };
-  std::vector<Part> sent, received;
-  std::vector<std::function<void()>> finish;
-};
-
 struct Rank {
-  std::shared_ptr<Group> group;
-  int number, device;
-  // Under the group's mutex.
-  bool is_aborted = false;
+  std::string group_name;
+  std::shared_ptr<NcclGroup> group;
+  int number, device;  // number: of the rank
+  std::atomic<bool> is_aborted = false;
+  std::mutex mutex = {};  // of what follows
   int polls_until_ready = 0;
   std::function<void()> push = {};  // puts what was called last on its stream
 };
 
-std::mutex& groups_mutex() {
-  static auto* const mutex = new std::mutex;
-  return *mutex;
+// A name that a device has in every process, from 1.
+int device_number(int device) {
+  const std::vector<int>& numbers = Machine::instance().settings().numbers;
+  return 1 + (numbers.empty() ? device : numbers[static_cast<size_t>(device)]);
 }
-std::map<std::string, std::weak_ptr<Group>>& groups() {
-  static auto* const all = new std::map<std::string, std::weak_ptr<Group>>;
-  return *all;
-}
+
+// By their numbers.
 struct Broken {
   std::mutex mutex;
   std::set<int> lost, silent;
@@ -74,50 +44,19 @@ Broken& broken() {
   static auto* const devices = new Broken;
   return *devices;
 }
-bool is_lost(int device) {
+bool is_lost(int device_number) {
   std::lock_guard lock(broken().mutex);
-  return broken().lost.contains(device);
+  return broken().lost.contains(device_number);
 }
 bool takes_part(int device) {
   std::lock_guard lock(broken().mutex);
-  return !broken().lost.contains(device) && !broken().silent.contains(device);
+  return !broken().lost.contains(device_number(device)) && !broken().silent.contains(device_number(device));
 }
 
 // On the thread of a stream.
-void run(const std::shared_ptr<Rank>& rank, const Work& work) {
-  Group& group = *rank->group;
-  std::unique_lock lock(group.mutex);
-  const auto is_aborted = [&] { return rank->is_aborted; };
-  if (!takes_part(rank->device)) return group.changed.wait(lock, is_aborted);
-  std::vector<Message> given;
-  given.reserve(work.sent.size());
-  for (const Work::Part& part : work.sent) {
-    given.push_back({part.data, part.num_bytes});
-    group.on_the_way[{rank->number, part.peer}].push_back(&given.back());
-  }
-  group.changed.notify_all();
-  for (const Work::Part& part : work.received) {
-    std::deque<Message*>& from = group.on_the_way[{part.peer, rank->number}];
-    group.changed.wait(lock, [&] { return is_aborted() || !from.empty(); });
-    if (is_aborted()) break;
-    if (from.front()->num_bytes != part.num_bytes) {
-      group.error = ncclInternalError;
-      group.changed.wait(lock, is_aborted);
-      break;
-    }
-    std::memmove(part.data, from.front()->data, part.num_bytes);
-    from.front()->is_taken = true;
-    from.pop_front();
-    group.changed.notify_all();
-  }
-  const auto all_taken = [&] { return std::all_of(given.begin(), given.end(), [](const Message& m) { return m.is_taken; }); };
-  group.changed.wait(lock, [&] { return is_aborted() || all_taken(); });
-  for (Message& message : given)
-    if (!message.is_taken)
-      for (auto& [ranks, messages] : group.on_the_way) std::erase(messages, &message);
-  if (is_aborted()) return;
-  lock.unlock();
-  for (const auto& finish : work.finish) finish();
+void run(const Rank& rank, const Work& work) {
+  while (!takes_part(rank.device) && !rank.is_aborted) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (!rank.is_aborted) work.run(*rank.group, rank.number, rank.is_aborted);
 }
 
 size_t size_of(ncclDataType_t type) {
@@ -155,21 +94,24 @@ struct Calls {
 };
 thread_local Calls calls;
 
-ncclResult_t state_of(Rank& rank) {
-  if (!rank.group->is_complete()) return ncclInProgress;
-  for (size_t i = 0; i < rank.group->devices.size(); ++i)
-    for (size_t j = 0; j < i; ++j)
-      if (rank.group->devices[i] == rank.group->devices[j]) return ncclInvalidUsage;
-  if (rank.group->error != ncclSuccess) return rank.group->error;
-  for (const int device : rank.group->devices)
-    if (device != rank.device && is_lost(device)) return ncclRemoteError;
+ncclResult_t state_of(const Rank& rank) {
+  const NcclGroup& group = *rank.group;
+  if (!group.is_complete()) return ncclInProgress;
+  NcclGroup::forget(rank.group_name);
+  for (int i = 0; i < group.size; ++i)
+    for (int j = 0; j < i; ++j)
+      if (group.numbers[i] == group.numbers[j]) return ncclInvalidUsage;
+  if (group.counts_differ) return ncclInternalError;
+  for (int i = 0; i < group.size; ++i)
+    if (i != rank.number && is_lost(group.numbers[i])) return ncclRemoteError;
   return rank.polls_until_ready > 0 ? ncclInProgress : ncclSuccess;
 }
 
 bool waits_for_peers(const Rank& rank) {
-  const std::vector<int64_t>& calls = rank.group->calls;
-  const auto is_behind = [&](int64_t of_peer) { return of_peer < calls[static_cast<size_t>(rank.number)]; };
-  return Machine::instance().settings().nccl_waits_for_peers && std::any_of(calls.begin(), calls.end(), is_behind);
+  const NcclGroup& group = *rank.group;
+  const auto is_behind = [&](int64_t of_peer) { return of_peer < group.calls[rank.number]; };
+  return Machine::instance().settings().nccl_waits_for_peers &&
+         std::any_of(group.calls.begin(), group.calls.begin() + group.size, is_behind);
 }
 
 ncclResult_t end_calls() {
@@ -178,10 +120,10 @@ ncclResult_t end_calls() {
   const std::shared_ptr<Rank> rank = ended.comm->rank;
   const auto queue = Machine::instance().queue(ended.stream);
   if (!queue || queue->device() != rank->device) return ncclInvalidArgument;
-  std::lock_guard lock(rank->group->mutex);
+  std::lock_guard lock(rank->mutex);
   rank->polls_until_ready = 2;
-  if (takes_part(rank->device)) ++rank->group->calls[static_cast<size_t>(rank->number)];
-  rank->push = [=, work = std::make_shared<Work>(std::move(ended.work))] { queue->push([=] { run(rank, *work); }); };
+  if (takes_part(rank->device)) ++rank->group->calls[rank->number];
+  rank->push = [=, work = std::make_shared<Work>(std::move(ended.work))] { queue->push([=] { run(*rank, *work); }); };
   return ncclInProgress;
 }
 
@@ -194,7 +136,7 @@ ncclResult_t call(const char* name, ncclComm_t comm, cudaStream_t stream, const 
     if (calls.error == ncclSuccess) calls.error = error;
   };
   {
-    std::lock_guard lock(comm->rank->group->mutex);
+    std::lock_guard lock(comm->rank->mutex);
     const ncclResult_t state = state_of(*comm->rank);
     if (state != ncclSuccess) refuse(state == ncclInProgress ? ncclInvalidUsage : state);
   }
@@ -228,11 +170,11 @@ namespace fake_gpu {
 
 void lose_nccl_device(int device) {
   std::lock_guard lock(broken().mutex);
-  broken().lost.insert(device);
+  broken().lost.insert(device_number(device));
 }
 void silence_nccl_device(int device) {
   std::lock_guard lock(broken().mutex);
-  broken().silent.insert(device);
+  broken().silent.insert(device_number(device));
 }
 void find_nccl_devices() {
   std::lock_guard lock(broken().mutex);
@@ -268,34 +210,30 @@ FAKE_GPU_API const char* ncclGetErrorString(ncclResult_t result) {
 
 FAKE_GPU_API ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   if (!Machine::instance().settings().has_nccl) return ncclSystemError;
-  static int last = 0;
-  std::lock_guard lock(groups_mutex());
   *id = {};
-  std::snprintf(id->internal, sizeof id->internal, "fake %d", ++last);
-  return ncclSuccess;
+  const std::string name = NcclGroup::make();
+  std::snprintf(id->internal, sizeof id->internal, "%s", name.c_str());
+  return name.empty() ? ncclSystemError : ncclSuccess;
 }
 
 FAKE_GPU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncclUniqueId id, int rank, ncclConfig_t* config) {
   if (enter(__func__) != cudaSuccess) return ncclUnhandledCudaError;
   *comm = nullptr;
   if (config == nullptr || config->magic != 0xcafebeef || config->blocking != 0 || rank < 0 || rank >= size) return ncclInvalidArgument;
-  std::shared_ptr<Group> group;
-  {
-    std::lock_guard lock(groups_mutex());
-    std::weak_ptr<Group>& known = groups()[id.internal];
-    group = known.lock();
-    if (!group) known = group = std::make_shared<Group>(size);
-  }
-  std::lock_guard lock(group->mutex);
-  if (group->size() != size || group->devices[static_cast<size_t>(rank)] != -1) return ncclInvalidArgument;
-  if (takes_part(fake_gpu::current_device())) group->devices[static_cast<size_t>(rank)] = fake_gpu::current_device();
-  *comm = new ncclComm{std::make_shared<Rank>(Rank{group, rank, fake_gpu::current_device()})};
+  if (size > fake_gpu::kMostNcclRanks) return ncclInvalidArgument;
+  const std::shared_ptr<NcclGroup> group = NcclGroup::open(id.internal);
+  if (!group) return ncclSystemError;
+  int others_size = 0, not_come = 0;
+  if (!group->size.compare_exchange_strong(others_size, size) && others_size != size) return ncclInvalidArgument;
+  const int device = fake_gpu::current_device();
+  if (takes_part(device) && !group->numbers[rank].compare_exchange_strong(not_come, device_number(device))) return ncclInvalidArgument;
+  *comm = new ncclComm{std::make_shared<Rank>(id.internal, group, rank, device)};
   return ncclInProgress;
 }
 
 FAKE_GPU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
   if (enter(__func__) != cudaSuccess) return ncclUnhandledCudaError;
-  std::lock_guard lock(comm->rank->group->mutex);
+  std::lock_guard lock(comm->rank->mutex);
   if (!waits_for_peers(*comm->rank) && comm->rank->polls_until_ready > 0 && --comm->rank->polls_until_ready == 0)
     if (const auto push = std::exchange(comm->rank->push, nullptr)) push();
   *error = state_of(*comm->rank);
@@ -304,17 +242,13 @@ FAKE_GPU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* e
 
 FAKE_GPU_API ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (enter(__func__) != cudaSuccess) return ncclUnhandledCudaError;
-  std::lock_guard lock(comm->rank->group->mutex);
+  std::lock_guard lock(comm->rank->mutex);
   comm->rank->polls_until_ready = 2;
   return ncclInProgress;
 }
 
 FAKE_GPU_API ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  {
-    std::lock_guard lock(comm->rank->group->mutex);
-    comm->rank->is_aborted = true;
-    comm->rank->group->changed.notify_all();
-  }
+  comm->rank->is_aborted = true;
   delete comm;
   return ncclSuccess;
 }
@@ -350,7 +284,7 @@ FAKE_GPU_API ncclResult_t ncclAllGather(const void* source, void* target, size_t
                                         cudaStream_t stream) {
   return call(__func__, comm, stream, [&](const auto& place, Work& work) {
     const size_t bytes = count * size_of(type);
-    const auto size = static_cast<size_t>(comm->rank->group->size());
+    const auto size = static_cast<size_t>(comm->rank->group->size.load());
     std::byte *from = place(source, bytes), *to = place(target, bytes * size);
     for (size_t peer = 0; peer < size; ++peer) {
       work.sent.push_back({static_cast<int>(peer), from, bytes});
@@ -364,7 +298,7 @@ FAKE_GPU_API ncclResult_t ncclBroadcast(const void* source, void* target, size_t
   return call(__func__, comm, stream, [&](const auto& place, Work& work) {
     const size_t bytes = count * size_of(type);
     if (comm->rank->number == root)
-      for (int peer = 0; peer < comm->rank->group->size(); ++peer) work.sent.push_back({peer, place(source, bytes), bytes});
+      for (int peer = 0; peer < comm->rank->group->size.load(); ++peer) work.sent.push_back({peer, place(source, bytes), bytes});
     work.received.push_back({root, place(target, bytes), bytes});
   });
 }
@@ -374,7 +308,7 @@ FAKE_GPU_API ncclResult_t ncclReduceScatter(const void* source, void* target, si
   if (type != ncclFloat32 || op != ncclSum) return ncclInvalidArgument;
   return call(__func__, comm, stream, [&](const auto& place, Work& work) {
     const size_t bytes = count * sizeof(float);
-    const int me = comm->rank->number, size = comm->rank->group->size();
+    const int me = comm->rank->number, size = comm->rank->group->size.load();
     const auto values = std::make_shared<std::vector<float>>(count * static_cast<size_t>(size));
     std::byte *from = place(source, bytes * static_cast<size_t>(size)), *to = place(target, bytes);
     for (int peer = 0; peer < size; ++peer) {
@@ -392,7 +326,7 @@ FAKE_GPU_API ncclResult_t ncclAllReduce(const void* source, void* target, size_t
   if (type != ncclFloat32 || op != ncclSum) return ncclInvalidArgument;
   return call(__func__, comm, stream, [&](const auto& place, Work& work) {
     const size_t bytes = count * sizeof(float);
-    const int size = comm->rank->group->size();
+    const int size = comm->rank->group->size.load();
     const auto values = std::make_shared<std::vector<float>>(count * static_cast<size_t>(size));
     std::byte *from = place(source, bytes), *to = place(target, bytes);
     for (int peer = 0; peer < size; ++peer) {

@@ -1,76 +1,23 @@
 #include <dirent.h>
 #include <gtest/gtest.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <csignal>
-#include <cstring>
-#include <iostream>
 #include <thread>
 
 #include "sharding/comm/shared_memory.h"
 #include "tests/sharding/support/communicator_cases.h"
+#include "tests/sharding/support/forked_ranks.h"
 #include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
 
+using test::run_processes;
 using testing::message_of;
 
-// Lets forked processes exchange texts before they share anything else.
-struct Meeting {
-  static constexpr int kMost = 8;
-  std::atomic<int> arrived[64];
-  char texts[64][kMost][512];
-
-  static Meeting* create() {
-    void* memory = mmap(nullptr, sizeof(Meeting), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return static_cast<Meeting*>(memory);
-  }
-  Bootstrap bootstrap(int rank, int size) {
-    return {rank, size, [this, rank, size, round = 0](const std::string& text) mutable {
-              std::strncpy(texts[round][rank], text.c_str(), sizeof(texts[round][rank]) - 1);
-              ++arrived[round];
-              while (arrived[round] < size) sched_yield();
-              std::vector<std::string> all;
-              for (int i = 0; i < size; ++i) all.emplace_back(texts[round][i]);
-              ++round;
-              return all;
-            }};
-  }
-};
-
-using Body = std::function<void(Communicator)>;
-
-// Forks `size` ranks; gives their exit statuses as waitpid does. A rank exits with 1 when an expectation in it has failed.
-std::vector<int> run_processes(int size, const CommOptions& options, const SegmentPlaces& places, const Body& body) {
-  Meeting* meeting = Meeting::create();
-  std::cout.flush();
-  std::vector<pid_t> pids;
-  for (int rank = 0; rank < size; ++rank) {
-    const pid_t pid = fork();
-    if (pid == 0) {
-      try {
-        body(Communicator(make_shared_memory_communicator(meeting->bootstrap(rank, size), options, places, nullptr)));
-      } catch (const std::exception& error) {
-        ADD_FAILURE() << "rank " << rank << ": " << error.what();
-      }
-      std::cout.flush();
-      _exit(::testing::Test::HasFailure() ? 1 : 0);
-    }
-    pids.push_back(pid);
-  }
-  std::vector<int> statuses(pids.size());
-  for (size_t i = 0; i < pids.size(); ++i) waitpid(pids[i], &statuses[i], 0);
-  munmap(meeting, sizeof(Meeting));
-  return statuses;
-}
-
-void run_all_good(int size, const SegmentPlaces& places, const Body& body) {
+void run_all_good(int size, const SegmentPlaces& places, const test::RankBody& body) {
   EXPECT_EQ(run_processes(size, {.timeout_seconds = 30}, places, body), std::vector<int>(static_cast<size_t>(size)));
 }
 
@@ -149,7 +96,7 @@ TEST(SharedMemory, APlaceTooSmallForABufferIsFoundBeforeItIsTouched) {
 }
 
 TEST(SharedMemory, NoPlaceAtAllIsTheSameErrorOnEveryRank) {
-  Meeting* meeting = Meeting::create();
+  const auto meeting = test::Meeting::create();
   std::string errors[2];
   std::thread other([&] {
     errors[1] = message_of<RunError>([&] {
