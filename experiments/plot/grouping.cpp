@@ -16,6 +16,7 @@
 #include "base/first_names.h"
 #include "base/nearest_name.h"
 #include "experiments/plot/colors.h"
+#include "runtime/config/schema.h"
 #include "runtime/report/csv_cells.h"
 
 namespace zerostep {
@@ -74,30 +75,9 @@ Grouping group_by_names(const std::vector<std::string>& names, const std::string
   return out;
 }
 
-// Whether a key says what is printed, drawn, written and kept of a run, not what the run does.
-bool is_of_watching(const std::string& path) {
-  constexpr std::array<std::string_view, 16> kBeginnings{"csv_monitor.",
-                                                         "tensorboard.",
-                                                         "comms_logger.",
-                                                         "flops_profiler.",
-                                                         "steps_per_print",
-                                                         "wall_clock_breakdown",
-                                                         "memory_breakdown",
-                                                         "dump_state",
-                                                         "run.plot",
-                                                         "run.trace",
-                                                         "run.overwrite",
-                                                         "run.resume_anyway",
-                                                         "run.checkpoint_interval",
-                                                         "run.keep_checkpoints",
-                                                         "run.keep_best",
-                                                         "run.collective_timeout_seconds"};
-  return std::any_of(kBeginnings.begin(), kBeginnings.end(), [&](std::string_view beginning) { return path.starts_with(beginning); });
-}
-
 // Keys that say more about a run stand first.
 int rank_of(const std::string& path) {
-  if (is_of_watching(path)) return 9;
+  if (schema::is_of_watching(path)) return 9;
   if (path == kModePath) return 0;
   if (path == "step.queries") return 1;
   if (path == "optimizer.type") return 2;
@@ -183,7 +163,7 @@ std::vector<std::string> telling_keys(const std::vector<RunKeys>& keys, bool wit
 
 Grouping group_by_settings(const std::vector<PlotRun>& runs) {
   std::vector<std::string> paths = telling_keys(runs, false);
-  std::erase_if(paths, is_of_watching);
+  std::erase_if(paths, schema::is_of_watching);
   // The values of each key among the runs of a mode; those of another mode are no choice that a run of this one had.
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   for (const std::string& path : paths)

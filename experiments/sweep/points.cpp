@@ -188,6 +188,14 @@ json resolved_value(const schema::Values& values, const std::string& path) {
   return out;
 }
 
+// What a point asks for of watching, for its own sake.
+std::string watching_of(const SweepPoint& point) {
+  std::string out;
+  for (const auto& [path, value] : point.values)
+    if (schema::is_of_watching(path) && has_effect(point.loaded, path)) out += path + "=" + value.dump() + "\n";
+  return out;
+}
+
 }  // namespace
 
 KeyValues resolved_values(const SweepPoint& point) {
@@ -205,6 +213,7 @@ RunIdentity identity_of(const LoadedConfig& loaded) {
     const bool is_place = path == "run.name" || path == "run.output_dir" || path == "data.cache";
     // A catalogue only gives names to sources.
     if (!value.effective || is_place || path == "data.catalogue" || schema::is_shorthand(*loaded.values, path)) continue;
+    if (schema::is_of_watching(path)) continue;
     if (path == "train_micro_batch_size_per_gpu" || path == "gradient_accumulation_steps") {
       out.shares += path + "=" + value.value.dump() + "\n";
       out.says_shares = out.says_shares || loaded.values->given(path);
@@ -244,7 +253,7 @@ ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, con
       continue;
     }
     const RunIdentity identity = identity_of(point.loaded);
-    if (!known.insert(identity.values + identity.shares).second) continue;
+    if (!known.insert(identity.values + identity.shares + watching_of(point)).second) continue;
     // Tokens are made once, for all runs and for other sweeps there.
     const bool names_cache = point.loaded.values->given("data.cache");
     point.cache = names_cache ? point.loaded.config.data.cache : sweep.output_dir + "/.cache";

@@ -44,7 +44,8 @@ ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, con
 // The same, where all are valid. InputError: all that is wrong with all points, by their names, in one paragraph.
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
 
-// What tells the run of a configuration from others, as it is resolved: however a file spells it, the run is the same.
+// What tells the run of a configuration from others, as it is resolved: however a file spells it, and whatever it has printed and kept of
+// it, the run is the same.
 struct RunIdentity {
   std::string values;        // all that have an effect, but for the run's name, where it writes and keeps tokens, and the next
   std::string shares;        // how ranks share a batch out

@@ -142,6 +142,14 @@ const Key* find(std::string_view path) {
   return found == index().paths.end() ? nullptr : found->second;
 }
 
+bool is_of_watching(std::string_view path) {
+  constexpr std::array kBeginnings = std::to_array<std::string_view>(
+      {"csv_monitor.", "tensorboard.", "comms_logger.", "flops_profiler.", "checkpoint.", "steps_per_print", "wall_clock_breakdown",
+       "memory_breakdown", "dump_state", "run.plot", "run.trace", "run.overwrite", "run.resume_anyway", "run.checkpoint_interval",
+       "run.keep_checkpoints", "run.keep_best", "run.collective_timeout_seconds"});
+  return std::any_of(kBeginnings.begin(), kBeginnings.end(), [&](std::string_view beginning) { return path.starts_with(beginning); });
+}
+
 bool is_block(std::string_view path) { return index().names.contains(path); }
 
 bool is_known(std::string_view path) {

@@ -51,6 +51,8 @@ const Key* find(std::string_view path);
 bool is_block(std::string_view path);
 // Is it a key, a block or a list of blocks, by its own name or by another spelling?
 bool is_known(std::string_view path);
+// Whether a key says what is printed, drawn, written and kept of a run, or when it ends for want of an answer: nothing of what it computes.
+bool is_of_watching(std::string_view path);
 // Names that may stand in a block ("" is the top level), aliases included.
 std::vector<std::string_view> names_in(std::string_view block);
 // Where a name stands anywhere in the schema ("" when nowhere).

@@ -49,10 +49,6 @@ constexpr std::array<std::string_view, 33> kCompared{"activation_checkpointing.n
                                                      "train_micro_batch_size_per_gpu",
                                                      "zero_optimization.offload_optimizer.device",
                                                      "zero_optimization.stage"};
-// Whatever these blocks and keys say, the updates are the same.
-constexpr std::array<std::string_view, 10> kWithoutInfluence{
-    "run.",        "csv_monitor.",    "tensorboard.",         "comms_logger.",    "flops_profiler.",
-    "checkpoint.", "steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"};
 
 HyperParameter::Type type_of(const schema::Type& type) {
   if (type.kind == Kind::Bool) return HyperParameter::Type::Boolean;
@@ -89,8 +85,7 @@ bool is_compared(std::string_view path) { return std::find(kCompared.begin(), kC
 bool has_influence(std::string_view path) {
   const schema::Key* key = schema::find(path);
   if (key == nullptr || key->list != schema::List::Honoured || key->type.is_path) return false;
-  return std::none_of(kWithoutInfluence.begin(), kWithoutInfluence.end(),
-                      [&](std::string_view prefix) { return path.starts_with(prefix); });
+  return !path.starts_with("run.") && !schema::is_of_watching(path);  // whatever run. says, the updates are the same
 }
 
 }  // namespace

@@ -147,6 +147,7 @@ TEST_F(FormerRunsOf, AnotherBaseIsRefusedByTheKeysThatDiffer) {
   EXPECT_EQ(said(seeds, changed("\"seed\": 3", "\"seed\": 4")), "nothing thrown");
   EXPECT_EQ(said(seeds, changed("\"optimizer\"", "\"train_micro_batch_size_per_gpu\": 4, \"step\": {\"queries\": 9}, \"optimizer\"")),
             "nothing thrown");
+  EXPECT_EQ(said(seeds, changed("\"steps\": 8", "\"steps\": 8, \"checkpoint_interval\": 3, \"keep_checkpoints\": 2")), "nothing thrown");
 }
 
 TEST_F(FormerRunsOf, RunsThatASearchHasLeftBehindGoOnWithoutIt) {

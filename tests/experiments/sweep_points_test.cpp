@@ -83,6 +83,7 @@ TEST_F(SweepPoints, ThatDifferInNothingThatHasAnEffectAreOne) {
   EXPECT_EQ(names(R"("grid": {"step.mode": ["zo"], "step.rank": [2, 3]})"), Names{"mode=zo"});
   EXPECT_EQ(names(R"("grid": {"seed": [1, 2, 1]})"), (Names{"seed=1", "seed=2"}));
   EXPECT_EQ(names(R"("grid": {"seed": [1]}, "runs": [{"seed": 1}, {"seed": 2}])"), (Names{"seed=1", "seed=2"}));
+  EXPECT_EQ(names(R"("grid": {"run.checkpoint_interval": [2, 4, 2]})"), (Names{"checkpoint_interval=2", "checkpoint_interval=4"}));
 }
 
 TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
