@@ -190,7 +190,7 @@ std::optional<double> seconds_left(const SweepRequest& request, const std::vecto
   if (request.file.search) return seconds_of_search(*request.file.search, rows, steps, seconds_of_step, jobs);
   double left = 0, longest = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].state != SweepState::Queued && rows[i].state != SweepState::Running) continue;
+    if ((rows[i].state != SweepState::Queued && rows[i].state != SweepState::Running) || steps[i] == rows[i].steps) continue;
     const double a_step = seconds_of_step(i);
     if (!std::isfinite(a_step)) return std::nullopt;
     const double here = static_cast<double>(steps[i] - rows[i].steps) * a_step;

@@ -175,9 +175,13 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
     }
     const int64_t left = end - rows[i].steps;
     const double share = planned.steps > 0 ? static_cast<double>(left) / static_cast<double>(planned.steps) : 1;
-    flops += share * planned.flops;
     const std::string why = request.file.resources.uses_slurm ? "" : why_too_large(request, i, shares.most_gpu_bytes());
-    if (!why.empty()) too_large.emplace_back(request.points[i].name, why);
+    if (why.empty()) {
+      flops += share * planned.flops;
+    } else {  // and costs nothing
+      too_large.emplace_back(request.points[i].name, why);
+      steps.back() = rows[i].steps;
+    }
     table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
                grouped(left), human_count(share * planned.flops), planned.seconds ? human_duration(share * *planned.seconds) : "-",
                why.empty() ? "" : "does not fit"});
@@ -188,7 +192,8 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
   const std::optional<double> whole = seconds_left(request, rows, steps, shares.count());
   const int ranks = request.file.resources.ranks;
   const std::vector<int>& gpus = request.file.resources.gpus;
-  text += fmt::format("{}, memory of each of {}; {} at once{}; {}{}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
+  const std::string failing = too_large.empty() ? "" : fmt::format(", {} of which would fail", too_large.size());
+  text += fmt::format("{}{}, memory of each of {}; {} at once{}; {}{}; {}\n", counted(waiting, "run"), failing, counted(ranks, "rank"),
                       counted(static_cast<int64_t>(shares.count()), "job"),
                       gpus.empty() ? "" : fmt::format(" on cuda:{}", fmt::join(gpus, ",")), search ? "at most " : "",
                       human_quantity(flops, "FLOPs"),

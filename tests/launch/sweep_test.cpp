@@ -12,9 +12,16 @@ namespace {
 
 TEST_F(SweepCommand, ARunThatCannotFitIsARowAndTheOthersGoOn) {
   const std::string only_large = R"("runs": [{"model.n_layer": 3000, "model.n_embd": 8192, "model.n_head": 8}])";
+  const auto operations = [](const std::string& text) {
+    return text.substr(text.find(" at once"), text.rfind("FLOPs") - text.find(" at once"));
+  };
+  file(R"("grid": {"seed": [1]})");
+  const std::string of_the_other = operations(sweep_without_runs({"--dry-run"}).out);
   file(R"("grid": {"seed": [1]}, )" + only_large);
   const std::string dry = sweep_without_runs({"--dry-run"}).out;
   EXPECT_SAYS(dry, "does not fit\n");
+  EXPECT_SAYS(dry, "2 runs, 1 of which would fail, memory of each of 1 rank; ");
+  EXPECT_EQ(operations(dry), of_the_other);
   EXPECT_SAYS(dry, "would fail:\n  n_embd=8192,n_head=8,n_layer=3000: ");
   const Outcome done = sweep();
   EXPECT_EQ(done.status, 1) << done.err;
