@@ -21,7 +21,9 @@ ActionLauncher::ActionLauncher(const Config& config, const ModelDefinition& mode
       reducer_(state, streamer_, scalars, averaging_.message_factor, lanes),
       weights_(state, streamer_, directions),
       optimizer_(config.optimizer, state, config.seed),
-      matrix_optimizer_(config.optimizer, state, optimizer_, lanes) {}
+      matrix_optimizer_(config.optimizer, state, optimizer_, lanes) {
+  if (const std::span<std::byte> memory = state.host_operands(); !memory.empty()) host_operands_.emplace(lanes.device, memory);
+}
 
 void ActionLauncher::read_batches(const Visit& visit, const SharedRun& run) {
   const int wanted = visit.probes ? visit.pass : visit.micro_batch;
@@ -105,8 +107,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
         const bool is_beside = is_on_host && lanes_.is_apart.host_compute;
         const auto time = lanes_.timed(lanes_.compute_timers, is_beside ? &StepTimers::host_update : &StepTimers::update, action.lane);
         const auto scope = lanes_.traced(action.lane, name_in_trace(plan, action));
-        optimizer_.update(action.group, action.begin, action.end, update->scalars, is_on_host ? host_kernels() : lanes_.kernels,
-                          lanes_.stream_of(action.lane));
+        update_part(action, *update);
       };
       return is_on_host ? lanes_.launch_on_host(work) : lanes_.launch(work);
     }
@@ -117,6 +118,18 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     }
   }
   return lanes_.compute.record();
+}
+
+// On the thread of the host's lane, or to be queued on the compute stream.
+void ActionLauncher::update_part(const Action& action, const PendingUpdate& update) {
+  const bool is_on_host = action.lane == Lane::HostCompute;
+  const FlatKernels& kernels = is_on_host ? host_kernels() : lanes_.kernels;
+  const Stream& stream = lanes_.stream_of(action.lane);
+  HostOperands* const copies = is_on_host && host_operands_ ? &*host_operands_ : nullptr;
+  optimizer_.update(action.group, action.begin, action.end, update.scalars, [&](const PieceUpdate& piece, const OptimizerFormula& formula) {
+    copies != nullptr ? copies->update(piece, formula, stream) : kernels.update(piece, formula, stream);
+  });
+  if (copies != nullptr) copies->finish(stream);
 }
 
 void ActionLauncher::copy_checkpoint(const Plan& plan, const Action& action) {

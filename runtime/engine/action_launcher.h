@@ -1,7 +1,9 @@
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "models/model.h"
+#include "offload/host_operands.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/engine/gradient_reducer.h"
@@ -29,6 +31,7 @@ class ActionLauncher {
   Event launch(const Plan& plan, const Action& action, const SharedRun& run, const std::shared_ptr<PendingUpdate>& update);
 
  private:
+  void update_part(const Action& action, const PendingUpdate& update);
   void copy_checkpoint(const Plan& plan, const Action& action);
   void visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
@@ -47,6 +50,7 @@ class ActionLauncher {
   UnitWeights weights_;
   Optimizer optimizer_;
   MatrixOptimizer matrix_optimizer_;
+  std::optional<HostOperands> host_operands_;  // of a GPU
 };
 
 }  // namespace zerostep

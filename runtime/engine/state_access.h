@@ -42,6 +42,7 @@ class StateAccess {
   void write(const Read& read, int64_t count, std::byte* target, DType type);
   // `count` values of `type` at `from`, as fp32.
   void read_values(const std::byte* from, DType type, int64_t count, float* out);
+  void settle();
   void copy_and_wait(void* to, const void* from, int64_t num_bytes);
   std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, state_.plan(), lanes_.group.rank(), elements); }
 

@@ -251,7 +251,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   constexpr int64_t kFileChunkElements = int64_t{1} << 22;
   options.sub_group = zero.offload_optimizer.tier == Tier::File ? std::min(zero.sub_group_size, kFileChunkElements) : zero.sub_group_size;
   options.communication_type = world > 1 ? config.communication_data_type : DType::F32;
-  options.sums_on_device = config.run.device == "cuda";
+  options.host_is_device = config.run.device != "cuda";
   options.reduce_scatter = zero.reduce_scatter;
   options.allgather_partitions = zero.allgather_partitions;
   options.contiguous_gradients = zero.contiguous_gradients;

@@ -60,10 +60,12 @@ void MatrixOptimizer::update(const Action& action, const UpdateScalars& scalars)
       if (parameter(index).owner == me) make_update(index, scalars, action.reads_gradient);
     return;
   }
+  const auto step = [&](const PieceUpdate& piece, const OptimizerFormula& formula) {
+    lanes_.kernels.update(piece, formula, lanes_.compute);
+  };
   for_each_share(action, [&](const AssignedParameter& p, const Share& share, const float* made, const float* arrived) {
     const int64_t begin = share.piece.shard_offset;
-    if (share.rank == me)
-      optimizer_.update(p.group, begin, begin + share.piece.count, scalars, lanes_.kernels, lanes_.compute, p.owner == me ? made : arrived);
+    if (share.rank == me) optimizer_.update(p.group, begin, begin + share.piece.count, scalars, step, p.owner == me ? made : arrived);
   });
 }
 

@@ -50,8 +50,7 @@ int Optimizer::matrix_state_values(const OptimizerConfig& config) {
   return config.type == OptimizerConfig::Type::Muon ? 1 : 2;
 }
 
-void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const FlatKernels& kernels,
-                       const Stream& stream, const float* direction) {
+void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const Kernel& kernel, const float* direction) {
   const FlatGroup& g = layout_.group(group);
   const int arrays = g.assigned ? 0 : state_values(config_);
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
@@ -73,13 +72,13 @@ void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalar
     if (direction != nullptr) {
       update.gradient.reduced = direction + (from - begin);
       update.gradient_scale = static_cast<float>(direction_scale(parameter, scalars));
-      kernels.update(update, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false}, stream);
+      kernel(update, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false});
       continue;
     }
     update.gradient = scalars.gradient;
     update.gradient.reduced = state_.has_gradients(group) ? state_.gradients(group, piece) + skip : nullptr;
     update.gradient_scale = scalars.gradient_scale;
-    kernels.update(update, formula(lr, scalars), stream);
+    kernel(update, formula(lr, scalars));
   }
 }
 

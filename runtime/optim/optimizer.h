@@ -1,8 +1,8 @@
 #pragma once
+#include <functional>
 #include <vector>
 
-#include "base/stream.h"
-#include "offload/flat_kernels.h"
+#include "offload/flat_operands.h"
 #include "runtime/config/config.h"
 #include "runtime/optim/schedule.h"
 #include "runtime/state/sharded_state.h"
@@ -29,11 +29,11 @@ class Optimizer {
   static int state_values(const OptimizerConfig& config);
   // ... for each element of a parameter that is assigned to a rank whole.
   static int matrix_state_values(const OptimizerConfig& config);
-  // Updates the elements [begin, end) of this rank's part of a group, with the kernels of `stream`. 16-bit parameters without masters are
-  // rounded stochastically.
+  // What makes the update of a piece.
+  using Kernel = std::function<void(const PieceUpdate& update, const OptimizerFormula& formula)>;
+  // Updates the elements [begin, end) of this rank's part of a group. 16-bit parameters without masters are rounded stochastically.
   // `direction`: of an assigned group, along which it steps; its values for these elements.
-  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const FlatKernels& kernels, const Stream& stream,
-              const float* direction = nullptr);
+  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const Kernel& kernel, const float* direction = nullptr);
 
  private:
   struct Hyperparameters {

@@ -92,6 +92,7 @@ enum class BufferKind : uint8_t {
   Checkpoint,      // of a unit: what comes into it, in memory of the host until its recomputation
   CheckpointSlot,  // on the device, of one ring: a loaded checkpoint, from before its recomputation to the end of the unit's backward
   RankValues,      // of other ranks, while a GPU sums
+  HostOperands,    // in memory of the host: copies of what lies on a GPU and the host updates
 };
 constexpr int kMatrixWork = 0, kMatrixResults = 1, kMatrixScratch = 2;  // indices of WholeMatrices
 struct Buffer {

@@ -194,6 +194,7 @@ class Uses {
       for (BufferUse& use : out_) use.is_last |= is_last && use.buffer.kind == BufferKind::StagingSlot;
     }
     if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.chunk_of(first)});
+    if (updates_copies(group(g), plan_)) write({BufferKind::HostOperands});
     change({BufferKind::Parameters, g});
   }
 
@@ -236,10 +237,8 @@ Lane lane_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
     case ActionKind::Store:
       if (a.chunk.kind == BufferKind::Checkpoint) return Lane::DeviceToHost;
       return plan.options.stores_aside || a.chunk.kind == BufferKind::Parameters ? Lane::FileWrite : Lane::FileRead;
-    case ActionKind::Update: {
-      const FlatGroup& group = layout.group(a.group);
-      return group.state_tier != Tier::Device && state_chunks(group, plan).count > 0 ? Lane::HostCompute : Lane::Compute;
-    }
+    case ActionKind::Update:
+      return updates_on_host(layout.group(a.group), plan) ? Lane::HostCompute : Lane::Compute;
     default:
       return Lane::Compute;
   }

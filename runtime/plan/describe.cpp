@@ -74,8 +74,9 @@ const char* name_of(BufferKind kind) {
                                            "staging slot",
                                            "checkpoint",
                                            "slot of checkpoints",
-                                           "values of other ranks"};
-  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::RankValues) + 1);
+                                           "values of other ranks",
+                                           "operands of the host's updates"};
+  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::HostOperands) + 1);
   return nth(kNames, kind);
 }
 

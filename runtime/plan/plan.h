@@ -52,7 +52,9 @@ struct PlanOptions {
   int64_t max_live_parameters = INT64_MAX, max_reuse_distance = INT64_MAX, prefetch_bucket = 0, reduce_bucket = INT64_MAX,
           allgather_bucket = INT64_MAX, sub_group = INT64_MAX;  // elements
   DType communication_type = DType::F32;
-  bool sums_on_device = false;                 // of gradients over ranks: GPUs do, with memory of theirs for the others' values
+  // A processor; false: a GPU, which adds up gradients of ranks with memory of its own for the others' values, and of whose memory the host
+  // updates copies.
+  bool host_is_device = true;
   bool reduce_scatter = true;                  // false: stages 1 and 2 all-reduce and keep their part
   bool allgather_partitions = true;            // false: one broadcast a rank instead of an all-gather
   bool contiguous_gradients = true;            // false: a backward makes gradients of its own, which are then added to the flat buffer
@@ -114,6 +116,9 @@ bool reads_parameters(const ModelLayout& layout, const Visit& visit);
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options);
 // Whether gradients are kept whole between micro-batches (stages 0 and 1, a single rank that has them on its device).
 bool keeps_gradients_whole(const PlanOptions& options);
+// Whether the host updates a group, and whether it does that to copies since parameters or gradients lie on a GPU.
+bool updates_on_host(const FlatGroup& group, const Plan& plan);
+bool updates_copies(const FlatGroup& group, const Plan& plan);
 // Whether every rank updates every element (stage 0) or its own part.
 bool updates_whole(const PlanOptions& options);
 

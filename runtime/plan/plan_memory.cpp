@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "offload/host_operands.h"
 #include "runtime/plan/state_chunks.h"
 
 namespace zerostep {
@@ -12,6 +13,14 @@ bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options) 
 }
 bool keeps_gradients_whole(const PlanOptions& options) {
   return options.stage <= 1 || (options.world == 1 && options.gradient_tier == Tier::Device);
+}
+bool updates_on_host(const FlatGroup& group, const Plan& plan) {
+  return group.state_tier != Tier::Device && state_chunks(group, plan).count > 0;
+}
+bool updates_copies(const FlatGroup& group, const Plan& plan) {
+  const PlanOptions& o = plan.options;
+  const bool reads_of_device = o.gradient_in_update && plan.has_backward && (keeps_gradients_whole(o) || o.gradient_tier == Tier::Device);
+  return !o.host_is_device && !group.assigned && updates_on_host(group, plan) && (group.tier == Tier::Device || reads_of_device);
 }
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 
@@ -50,7 +59,7 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
 int64_t rank_values_bytes(const ModelLayout& layout, const Plan& plan) {
   const int64_t ranks = plan.options.world;
   int64_t most = 0;
-  if (!plan.options.sums_on_device || ranks == 1) return 0;
+  if (plan.options.host_is_device || ranks == 1) return 0;
   for (const Action& a : plan.actions) {
     if (a.kind != ActionKind::Reduce) continue;
     int64_t bytes = kAlignmentBytes;
@@ -66,6 +75,15 @@ int64_t rank_values_bytes(const ModelLayout& layout, const Plan& plan) {
 }
 
 namespace {
+
+// For copies of what the host updates on a GPU.
+int64_t host_operand_bytes(const ModelLayout& layout, const Plan& plan) {
+  int64_t elements = 0;
+  for (const FlatGroup& g : layout.groups)
+    if (updates_copies(g, plan)) elements = std::max(elements, state_chunks(g, plan).elements);
+  elements = round_up(std::min(elements, HostOperands::kMostElements), kAlignmentBytes / num_bytes(1, DType::F32));
+  return HostOperands::kSlots * elements * HostOperands::kBytesOfElement;
+}
 
 // Slots for what rests in files. Buffers of similar size share a ring, and their chunks take its slots in turn.
 void add_staging(Plan& plan) {
@@ -154,6 +172,7 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   }
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
   add({BufferKind::RankValues}, "values of other ranks", plan.rank_values_bytes, false);
+  add({BufferKind::HostOperands}, "operands of the host's updates", host_operand_bytes(layout, plan), false, Tier::Host);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
   add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false,
              at_most_host(layout.options.state_tier));

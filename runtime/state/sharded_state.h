@@ -67,6 +67,12 @@ class ShardedState {
     if (plan_.rank_values_bytes == 0) return {};
     return {store_.view({BufferKind::RankValues}), static_cast<size_t>(plan_.rank_values_bytes)};
   }
+  // Of the host's updates, where they are made to copies (HostOperands); empty where the plan has none.
+  std::span<std::byte> host_operands() const {
+    const Buffer buffer{BufferKind::HostOperands};
+    if (!store_.holds(buffer.kind)) return {};
+    return {store_.view(buffer), static_cast<size_t>(store_.bytes(buffer))};
+  }
   std::byte* weight_copies() const { return store_.view({BufferKind::WeightCopies}); }
 
   // Of matrices that are assigned to owners (MatrixAssignment says where in them): an array of this rank's, what is worked on, results that

@@ -232,7 +232,7 @@ class ActionTimes {
   double update(const Action& a) const {
     const FlatGroup& g = layout_.group(a.group);
     const auto elements = static_cast<double>(a.end - a.begin);
-    const bool on_host = g.state_tier != Tier::Device || g.tier != Tier::Device;
+    const bool on_host = updates_on_host(g, plan_) || g.tier != Tier::Device;
     double out = static_cast<double>(a.bytes) / (on_host ? machine_.host_update_bytes_per_second : machine_.update_bytes_per_second);
     if (follows_estimate_) out += noise(elements * static_cast<double>(config_.step.queries));
     if (on_host && g.tier == Tier::Device) out += crossed(true, elements * static_cast<double>(size_of(g.type)));

@@ -73,7 +73,8 @@ TEST(CudaTiers, GiveTheBitsOfTheDevice) {
         const EngineSetup setup{.device_of_rank = [](int rank) { return Device::cuda(rank); }, .updates = {}};
         const ZerothOrderOutcome resident = run_zeroth_order_threads(test, ranks, setup);
         const TierFolder folder;
-        for (const Tiers& tiers : {Tiers{Tier::Host, Tier::Host}, Tiers{Tier::Device, Tier::Host}, Tiers{Tier::File, Tier::File}}) {
+        for (const Tiers& tiers : {Tiers{Tier::Host, Tier::Host}, Tiers{Tier::Device, Tier::Host}, Tiers{Tier::Host, Tier::Device},
+                                   Tiers{Tier::File, Tier::File}}) {
           SCOPED_TRACE(fmt::format("{}, clipping {}, {} ranks, {}, parameters on {}, state on {}", test.name(), clipping, ranks,
                                    name_of(type), name_of(tiers.parameters), name_of(tiers.state)));
           put(test.config, tiers, folder);
