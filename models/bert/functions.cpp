@@ -5,11 +5,11 @@
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "models/autograd_node.h"
+#include "models/fused_attention.h"
 #include "models/gpt2/functions.h"
 #include "models/parameter_gradient.h"
 
@@ -267,7 +267,7 @@ std::array<at::Tensor, 3> attention_input(const at::Tensor& x, const Affine& q, 
 at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& allowed, const Dropout& dropout) {
   const auto& [q, k, v] = qkv;
   if (!dropout.active()) {
-    return at::scaled_dot_product_attention(q, k, v, optional(allowed));
+    return FusedAttention::of(q, k, v, optional(allowed), false);
   }
   // GPT-2's is causal where nothing is said.
   const at::Tensor all =

@@ -6,11 +6,11 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 
 #include "models/affine.h"
 #include "models/autograd_node.h"
+#include "models/fused_attention.h"
 #include "models/gelu.h"
 #include "models/parameter_gradient.h"
 #include "models/product.h"
@@ -274,8 +274,8 @@ at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& all
     if (!records(q, k, v)) return DroppedAttention::run(q, k, v, allowed, dropout, nullptr);
     return DroppedAttention::apply(q, k, v, allowed.defined() ? std::optional(allowed) : std::nullopt, dropout);
   }
-  if (allowed.defined()) return at::scaled_dot_product_attention(q, k, v, allowed);
-  return at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true);
+  if (allowed.defined()) return FusedAttention::of(q, k, v, allowed, false);
+  return FusedAttention::of(q, k, v, {}, true);
 }
 
 at::Tensor attention_output(const at::Tensor& residual, const at::Tensor& attended, const at::Tensor& weight, const at::Tensor& bias,

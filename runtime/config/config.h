@@ -207,7 +207,7 @@ struct RunConfig {
   bool evaluates_on_the_way() const { return eval_interval > 0 || evaluates_epochs; }
   std::string device = "auto";
   int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
-  bool deterministic = true;  // false: NCCL's own sums between GPUs
+  bool deterministic = true;  // false: NCCL's own sums between GPUs, and fused attention whose gradients add up in any order
   bool trace = false;
   bool plot = false;  // loss.svg at the end
   double collective_timeout_seconds = 600;

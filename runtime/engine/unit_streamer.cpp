@@ -66,7 +66,8 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ShardedState& sta
     for (size_t p = 0; p < layout_.units[u].parameters.size(); ++p)
       parameters.push_back(parameter(static_cast<int>(u), static_cast<int>(p)));
     for (const BorrowedParameter& b : layout_.units[u].borrowed) parameters.push_back(parameter(b.unit, b.parameter));
-    units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters)));
+    // What a unit keeps on a GPU lies among the compute stream's tensors: LibTorch takes pieces of memory for each stream.
+    lanes_.compute.launch([&] { units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters))); });
   }
 }
 

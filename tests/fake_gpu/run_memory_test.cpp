@@ -87,6 +87,21 @@ TEST_F(CudaRunMemory, WhatFitsRuns) {
   }
 }
 
+// What units keep besides parameters takes no piece of its own.
+TEST_F(CudaRunMemory, ALlamaThatFitsRuns) {
+  for (const char* more : {"", R"(, "bf16": {"enabled": true}, "step": {"mode": "zo", "queries": 2})"}) {
+    place_.write("llama.json", R"({"train_batch_size": 1, "optimizer": {"type": "AdamW"}, "run": {"steps": 2, "name": "test"},
+      "model": {"family": "llama", "num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+                "max_position_embeddings": 48, "vocab_size": 257},
+      "data": {"train": "corpus.txt", "tokenizer": "byte", "sequence_length": 48})" +
+                                   std::string(more) + "}");
+    const std::vector<std::string> arguments{place_.path("llama.json"), "--set", "data.train=" + place_.path("corpus.txt"), "--set",
+                                             "run.output_dir=" + place_.path("runs")};
+    const Outcome done = train(arguments, needed_bytes(plan_of(arguments)));
+    EXPECT_EQ(done.status, 0) << done.err;
+  }
+}
+
 // Where both numbers would be the same text they are exact.
 TEST_F(CudaRunMemory, AByteThatLacksIsSeen) {
   const std::string file = place_.config();
