@@ -76,6 +76,25 @@ TEST_F(CudaRun, ProcessesWithAGpuEachGoThroughNccl) {
   EXPECT_EQ(losses("nccl", {}), expected);
 }
 
+// Small parameters stay on the GPU, whose memory the host cannot touch in strict mode.
+TEST_F(CudaRun, OffloadedStateGivesTheSameLosses) {
+  const auto losses = [&](const std::string& offload, int stage, int ranks) {
+    const std::string file = place_.config("\"zero_optimization\": {\"stage\": " + std::to_string(stage) + offload + "}");
+    const Outcome done =
+        place_.run({"train", file, "--overwrite"}, {.ranks = ranks, .environment = {{"FAKE_GPU_DEVICES", "2"}, {"FAKE_GPU_STRICT", "1"}}});
+    EXPECT_EQ(done.status, 0) << done.err;
+    return place_.column("test", "loss");
+  };
+  const std::string files = R"({"device": "nvme", "nvme_path": ")" + place_.path("scratch") + "\"}";
+  const std::pair<int, int> cases[] = {{2, 1}, {3, 2}};
+  for (const auto& [stage, ranks] : cases) {
+    const std::vector<double> expected = losses("", stage, ranks);
+    EXPECT_EQ(expected.size(), 4U);
+    EXPECT_EQ(losses(R"(, "offload_optimizer": {"device": "cpu"})", stage, ranks), expected);
+    if (stage == 3) EXPECT_EQ(losses(", \"offload_param\": " + files + ", \"offload_optimizer\": " + files, stage, ranks), expected);
+  }
+}
+
 // Losses are those of a run without a stop, but for roundings: a GPU adds up in another order than the processor's kernels.
 TEST_F(CudaRun, GoesOnFromACheckpointOfTheProcessorAndBack) {
   const std::string file = place_.config();
