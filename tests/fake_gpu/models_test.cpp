@@ -375,38 +375,6 @@ INSTANTIATE_TEST_SUITE_P(
                          at::kFloat, false, 1}),
     [](const auto& info) { return info.param.name; });
 
-// The library's kernel, and LibTorch's operations where there is none, against the processor's kernel.
-TEST(ModelsOnFakeGpu, DropoutMasksAreTheProcessors) {
-  Batch batch;
-  for (int64_t i = 0; i < 300; ++i) batch.sample_ids.push_back(i < 150 ? 7 * i : 60000000000 - i);  // of several launches
-  batch.tokens = at::zeros({300, 1}, at::kLong);
-  const Dropout dropout(0.3, {&batch, true, 0xFEDCBA9876543210, (int64_t{1} << 39) + 5}, 900, 7);
-  const DeviceKernels* const own = device_kernels(at::kCUDA);
-  ASSERT_NE(own, nullptr);
-  for (const DeviceKernels* kernels : {own, static_cast<const DeviceKernels*>(nullptr)}) {
-    set_device_kernels(at::kCUDA, kernels);
-    for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
-      for (const int64_t n : {1, 63, 64, 1000}) {  // samples that begin and end within a tile of noise
-        const int64_t samples = kernels == nullptr ? 3 : 300;
-        at::Tensor expected = at::randn({samples, n}).to(type);
-        expected[0][0] = INFINITY;
-        const at::Tensor found = on_gpu(expected), part = on_gpu(expected[2].clone());
-        const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
-        dropout.apply_(found);
-        dropout.apply_to_sample_(part, 2);
-        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
-        EXPECT_EQ(fake_gpu::num_launches() - launches, kernels == nullptr ? 0 : 4);
-        dropout.apply_(expected);
-        expected.nan_to_num_(1e4);
-        EXPECT_TRUE(at::equal(found.cpu().nan_to_num(1e4), expected)) << n << " of " << toString(type);
-        EXPECT_TRUE(at::equal(found.cpu().signbit(), expected.signbit()));
-        EXPECT_TRUE(at::equal(part.cpu(), expected[2]));
-      }
-    }
-  }
-  set_device_kernels(at::kCUDA, own);
-}
-
 TEST(ModelsOnFakeGpu, ObjectivesAndTheirGradients) {
   const AsOnGpu as_there;
   c10::AutogradState::get_tls_state().set_multithreading_enabled(false);

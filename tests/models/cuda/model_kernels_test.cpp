@@ -7,18 +7,20 @@
 #include <random>
 #include <vector>
 
-#include "fake_gpu/fake_gpu.h"
 #include "models/branch_kernels.h"
 #include "models/cross_entropy.h"
 #include "models/cross_entropy_math.h"
+#include "models/device_kernels.h"
+#include "models/dropout.h"
 #include "models/gradient_kernels.h"
 #include "models/layer_norm.h"
 #include "models/rms_norm.h"
 #include "models/rotary.h"
 #include "models/swiglu.h"
+#include "tests/models/cuda/calls.h"
 #include "tests/models/support/whole_model.h"
 
-// The kernels of models, whose bodies the fake GPU runs, against what they stand for in fp64: over sizes and types, and places of memory.
+// The kernels of models on a GPU against what they stand for in fp64: over sizes and types, and places of memory.
 namespace zerostep {
 namespace {
 
@@ -28,7 +30,7 @@ constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf};
 // What a rounding to the type adds to a relative error.
 double rounding(at::ScalarType type) { return type == at::kFloat ? 0x1p-24 : type == at::kBFloat16 ? 0x1p-8 : 0x1p-11; }
 
-class ModelKernels : public testing::Test {
+class ModelKernels : public ::testing::Test {
  protected:
   int64_t below(int64_t limit) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(limit)); }
   // A copy on the GPU that begins up to three elements behind an aligned place.
@@ -76,7 +78,7 @@ TEST_F(ModelKernels, CrossEntropyInPartsIsThatOfItsDefinition) {
       }
       const at::Tensor statistics = logit_statistics(parts[0].logits);
       const at::Tensor on_device = factor.to(kGpu);
-      const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
+      const testing::CountedCalls calls;
       for (const LogitsPart& part : parts) add_logits(part, statistics);
       const at::Tensor total = sum_losses(statistics, there);
       std::vector<at::Tensor> gradients;
@@ -85,8 +87,7 @@ TEST_F(ModelKernels, CrossEntropyInPartsIsThatOfItsDefinition) {
         gradients.push_back(in_place ? part.logits : at::full_like(part.logits, NAN));
         logits_gradient(part, statistics, on_device, gradients.back());
       }
-      EXPECT_EQ(fake_gpu::num_launches() - launches, 2 * static_cast<int64_t>(parts.size()) + 1);
-      EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+      calls.expect_launches(2 * static_cast<int64_t>(parts.size()) + 1);
 
       // A lane adds up to columns / 256 + 8 numbers one after the other, then 13 sums of lanes and one for each part; an exponential is off
       // by 4 units (its argument's rounding, of up to 60, is the larger part of it) and rescaled once for each sum.
@@ -138,10 +139,9 @@ TEST_F(ModelKernels, RowsOfATableAreSumsOfSegments) {
         const at::Tensor expected = before.to(at::kDouble).index_add_(0, indices, rows.to(at::kDouble));
         const at::Tensor sizes = before.to(at::kDouble).abs().index_add_(0, indices, rows.to(at::kDouble).abs());
         const at::Tensor table = on_gpu(before), given = on_gpu(rows), places = on_gpu(indices);
-        const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
+        const testing::CountedCalls calls;
         add_rows(table, places, given);
-        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
-        EXPECT_EQ(fake_gpu::num_launches() - launches, count > 32 ? 2 : 1);
+        calls.expect_launches(count > 32 ? 2 : 1);
         const at::Tensor errors = (table.cpu().to(at::kDouble) - expected).abs();
         const at::Tensor bounds = sizes * (0x1p-24 * static_cast<double>(count + 1)) +
                                   (table_type == at::kFloat ? at::zeros_like(expected) : expected.abs() * rounding(table_type) + 0x1p-24);
@@ -178,12 +178,11 @@ TEST_F(ModelKernels, NormsAndTheirGradientsAreThoseOfFp64) {
         const at::NoGradGuard no_grad;
         const Norm norm{gain_there, offset_there, 1e-2};
         ParameterGradient of_gain(gain_there), of_offset(offset_there), frozen(on_gpu(gain)), alone(on_gpu(offset));
-        const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
+        const testing::CountedCalls calls;
         const Normalised normalised = normalise(there, norm);
         const at::Tensor of_rows = normalise_backward(of_there, there, normalised, norm, of_gain, of_offset, true);
         const at::Tensor by_itself = normalise_backward(of_there, there, normalised, norm, frozen, alone, true);
-        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
-        EXPECT_EQ(fake_gpu::num_launches() - launches, 3);
+        calls.expect_launches(3);
         EXPECT_TRUE(at::equal(by_itself.cpu(), of_rows.cpu()));
         expect_near(normalised.rows, expected, bound, "rows");
         expect_near(of_rows, x.grad(), bound, "gradient");
@@ -291,6 +290,37 @@ TEST_F(ModelKernels, RowsOfBranches) {
             ((wide * roots).view({kBranches, kEach, width}) * gain.to(at::kDouble).unsqueeze(1)).view({kAll, width});
         EXPECT_LT(relative_distance(rms_norm(on_gpu(rows), on_gpu(gain), 1e-2).cpu(), expected), kNormBound + rounding(type));
       }
+}
+
+// The library's kernel, and LibTorch's operations where there is none, against the processor's kernel.
+TEST_F(ModelKernels, DropoutMasksAreTheProcessors) {
+  Batch batch;
+  for (int64_t i = 0; i < 300; ++i) batch.sample_ids.push_back(i < 150 ? 7 * i : 60000000000 - i);  // of several launches
+  batch.tokens = at::zeros({300, 1}, at::kLong);
+  const Dropout dropout(0.3, {&batch, true, 0xFEDCBA9876543210, (int64_t{1} << 39) + 5}, 900, 7);
+  const DeviceKernels* const own = device_kernels(at::kCUDA);
+  ASSERT_NE(own, nullptr);
+  for (const DeviceKernels* kernels : {own, static_cast<const DeviceKernels*>(nullptr)}) {
+    set_device_kernels(at::kCUDA, kernels);
+    for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      for (const int64_t n : {1, 63, 64, 1000}) {  // samples that begin and end within a tile of noise
+        const int64_t samples = kernels == nullptr ? 3 : 300;
+        at::Tensor expected = at::randn({samples, n}).to(type);
+        expected[0][0] = INFINITY;
+        const at::Tensor found = on_gpu(expected), part = on_gpu(expected[2].clone());
+        const testing::CountedCalls calls;
+        dropout.apply_(found);
+        dropout.apply_to_sample_(part, 2);
+        if (kernels != nullptr) calls.expect_launches(4);
+        dropout.apply_(expected);
+        expected.nan_to_num_(1e4);
+        EXPECT_TRUE(at::equal(found.cpu().nan_to_num(1e4), expected)) << n << " of " << toString(type);
+        EXPECT_TRUE(at::equal(found.cpu().signbit(), expected.signbit()));
+        EXPECT_TRUE(at::equal(part.cpu(), expected[2]));
+      }
+    }
+  }
+  set_device_kernels(at::kCUDA, own);
 }
 
 }  // namespace
