@@ -33,8 +33,10 @@ DeviceGroup group_on(const Device& device, const Communicator& world, const Conf
   if (device.is_host()) return {world, ""};
   if (world.size() == 1) return {make_staged_communicator(world, device), ""};
   std::string why_not;
+  const CommunicationWish wish = communication_wish();
   const NcclOptions options{config.run.collective_timeout_seconds, config.run.deterministic,
-                            communication_wish() == CommunicationWish::Staged ? "ZEROSTEP_COMM is 'staged'" : ""};
+                            wish == CommunicationWish::Staged ? "ZEROSTEP_COMM is 'staged'" : "",
+                            wish == CommunicationWish::Nccl ? "ZEROSTEP_COMM is 'nccl'" : ""};
   if (const auto made = make_nccl_communicator(world, device, options, why_not)) return {*made, ""};
   return {make_staged_communicator(world, device),
           fmt::format("collectives of {} pass through pinned memory of the host, slower than between GPUs: {}",

@@ -31,8 +31,8 @@ class MpiSession {
   std::shared_ptr<State> state_;
 };
 // What the environment asks for (ZEROSTEP_COMM): MPI calls even between ranks of one host ("mpi"), or that collectives of GPUs pass through
-// the host ("staged"). InputError for a value that is not known.
-enum class CommunicationWish : uint8_t { Auto, Messages, Staged };
+// the host ("staged"), or go through NCCL even where ranks share a GPU ("nccl"). InputError for a value that is not known.
+enum class CommunicationWish : uint8_t { Auto, Messages, Staged, Nccl };
 CommunicationWish communication_wish();
 enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls in any case
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path = MpiPath::Auto);

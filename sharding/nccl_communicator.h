@@ -13,11 +13,14 @@ struct NcclOptions {
   // added to are NCCL's, whose order is its own.
   bool is_deterministic = true;
   std::string why_not = {};  // why a rank does not want it; then no rank has it
+  // What asks for it even where ranks share a GPU ("": nothing), on one rank at least; then nothing else is put in its place.
+  std::string demanded_by = {};
 };
 
 // The operations of a group whose ranks have a GPU each, from GPU to GPU (sharding/comm/gpu_communicator.h): NCCL moves the values, and a
 // kernel sums them. Sums need memory of the device (Communicator::lend_staging). Collective. Nothing, on every rank, where the ranks cannot
-// have it, with the reason in `why_not`: libnccl.so.2 is not there, or two ranks share a GPU. RunError where NCCL does not start.
+// have it, with the reason in `why_not`: libnccl.so.2 is not there, or two ranks share a GPU. Where it is demanded, RunError on every rank
+// instead, and ranks that share a GPU are left to NCCL. RunError where NCCL does not start.
 std::optional<Communicator> make_nccl_communicator(const Communicator& host, const Device& device, const NcclOptions& options,
                                                    std::string& why_not);
 

@@ -51,7 +51,7 @@ def write_tokens(folder, count, vocabulary):
 def small(folder, model, mode, precision, ranks=1, stage=0):
     """10 steps of a small model; mode "fo" or "zo". On one rank a checkpoint after the first step holds a tenth of the gradient: Adam's first moment."""
     text, rows = write_data(folder)
-    config = {"train_batch_size": 8, "train_micro_batch_size_per_gpu": 8 // ranks, "seed": 3, "gradient_clipping": 0, "steps_per_print": 10,
+    config = {"train_batch_size": 8 // ranks * ranks, "train_micro_batch_size_per_gpu": 8 // ranks, "seed": 3, "gradient_clipping": 0, "steps_per_print": 10,
               "optimizer": ADAMW, "zero_optimization": {"stage": stage}, "model": SMALL_MODELS[model],
               "data": {"train": rows if model == "bert" else text, "sequence_length": LENGTH},
               "run": {"steps": 10}}

@@ -1,6 +1,7 @@
 """Starts the programs of the bundle and reads what they leave."""
 import array
 import csv
+import ctypes
 import json
 import os
 import re
@@ -19,8 +20,9 @@ class Outcome:
     def last_words(self):
         """The line that says why, as far as one line can."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        own = [line for line in lines if line.startswith("zerostep: ")]  # mpirun's words come behind them
         said = [line for line in lines if re.search(r"error|fail|terminat|abort|not found|refuse", line, re.I)]
-        return (said or lines or ["it said nothing"])[-1][:400]
+        return (own or said or lines or ["it said nothing"])[-1][:400]
 
     def why(self):
         """What follows the name of a command that failed."""
@@ -140,8 +142,19 @@ class Programs:
             return None, outcome.why()
         return json.loads(lines[-1]), ""
 
-    def begin_training(self, name, config, device, ranks=1, threads=2):
-        """Begins `zerostep train` of `config`, a dictionary, on "cpu" or "cuda"."""
+    def gpus(self):
+        """How many answer here; of the GPU of the tests as many as there are to be."""
+        if self.is_fake:
+            return int(os.environ.get("FAKE_GPU_DEVICES", "1"))
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return 0
+        count = ctypes.c_int(0)
+        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+    def begin_training(self, name, config, device, ranks=1, threads=2, environment=None, of_ranks=None):
+        """Begins `zerostep train` of `config`, a dictionary, on "cpu" or "cuda". `of_ranks`: variables of each rank, a dictionary for each."""
         config = json.loads(json.dumps(config))
         config.setdefault("run", {}).update(name=name, output_dir=os.path.join(self.work, "runs"), overwrite=True)
         folder = os.path.join(self.work, "configs")
@@ -151,10 +164,12 @@ class Programs:
             json.dump(config, to, indent=1)
         command = [self.path("zerostep"), "train", file, "--device", device]
         if ranks > 1:
-            command = ["mpirun", *(["--allow-run-as-root"] if os.getuid() == 0 else []), "--oversubscribe", "--bind-to", "none", "-np", str(ranks), *command]
+            parts = [["-np", "1", "env", *(f"{variable}={value}" for variable, value in of_rank.items()), *command, ":"] for of_rank in of_ranks or []]
+            started = [word for part in parts for word in part][:-1] or ["-np", str(ranks), *command]
+            command = ["mpirun", *(["--allow-run-as-root"] if os.getuid() == 0 else []), "--oversubscribe", "--bind-to", "none", *started]
         # With several threads LibTorch's processor adds up rows of tables in any order, and the GPU of the tests runs its kernels.
         threads = 1 if self.is_fake else threads
-        return self.begin(name, command, device == "cuda", {"OMP_NUM_THREADS": str(threads)}), os.path.join(config["run"]["output_dir"], name)
+        return self.begin(name, command, device == "cuda", {"OMP_NUM_THREADS": str(threads), **(environment or {})}), os.path.join(config["run"]["output_dir"], name)
 
     def end_training(self, begun, seconds):
         process, folder = begun

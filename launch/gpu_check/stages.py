@@ -25,7 +25,7 @@ def probe(stage, programs):
         stage.figure("GPU, driver, memory, capability", gpus[0] if gpus else "none")
     else:
         stage.skip("the GPU's name and driver", "there is no nvidia-smi")
-    if not programs.is_fake and gpus_of_driver() == 0:
+    if programs.gpus() == 0:
         stage.fail("no GPU answers: the driver's libcuda.so.1 is not there, does not start, or has no device")
     about = os.path.join(programs.torch, "version.py")
     about = open(about).read() if os.path.exists(about) else ""
@@ -62,15 +62,6 @@ def probe(stage, programs):
             stage.skip("copy and GEMM ceilings", why)
         for name, value in (found or {}).items():
             stage.figure(name, value)
-
-
-def gpus_of_driver():
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def check_noise_alone(stage, programs):
@@ -224,12 +215,15 @@ def compare(stage, case, runs):
 
 def ranks(stage, programs):
     """Ranks on the GPUs that there are, against as many on the processor: threads that share one, bitwise; then under mpirun, through NCCL with a GPU each,
-    else staged in pinned memory."""
+    else staged in pinned memory; at last through NCCL by two that share one."""
     threads = programs.run("threads", [programs.path("cuda_tests"), "--gtest_filter=*ThreadRanks*"], stage.left(), on_gpu=True)
+    expected = None  # losses of two ranks of the processor
     passed = re.search(r"PASSED\s+\] (\d+) test", threads.text)
     stage.figure("2 and 4 ranks that are threads of a GPU, bitwise: tests passed", int(passed[1]) if passed else 0, least=2)
-    cases = [(2, 3, "fo"), (4, 3, "fo"), (2, 2, "zo"), (4, 1, "fo")]
-    for world, zero, mode in cases[:2] if programs.is_short else cases:
+    cases = [(2, 3, "fo"), (4, 3, "fo"), *([] if programs.is_short else [(2, 2, "zo"), (4, 1, "fo")])]
+    if (gpus := min(8, programs.gpus())) > 2 and gpus != 4:
+        cases.insert(2, (gpus, 3, "fo"))  # a GPU each
+    for world, zero, mode in cases:
         name = f"{world} ranks, stage {zero}, {mode}"
         if not stage.has_time(name, 5):
             continue
@@ -247,6 +241,35 @@ def ranks(stage, programs):
             stage.figure(f"{name}: elements moved are those of the processor", "yes" if moved else "no")
             if not moved:
                 stage.fail(f"{name}: elements moved are not those of the processor")
+            if (world, zero, mode) == (2, 3, "fo"):
+                expected = host.column("loss")
+    nccl_on_one_gpu(stage, programs, expected)
+
+
+def nccl_on_one_gpu(stage, programs, expected):
+    """Two ranks that share a GPU through NCCL, which takes them for ranks of two hosts and goes over sockets. NVIDIA does not promise that this works:
+    it is reported, and fails nothing."""
+    name = "NCCL by two ranks of one GPU, over sockets"
+    if not stage.has_time(name, 5):
+        return
+    if expected is None:
+        return stage.skip(name, "there is nothing to compare it with: two ranks of the processor have not trained")
+    apart = [{"NCCL_HOSTID": f"gpu-check-{rank}", "NCCL_NET": "Socket", "NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": first_gpu()}
+             for rank in range(2)]
+    config = configs.small(programs.work, "gpt2", "fo", "fp32", 2, 3)
+    environment = {"ZEROSTEP_COMM": "nccl", "NCCL_DEBUG": "WARN"}
+    begun = programs.begin_training("ranks-nccl-one-gpu", config, "cuda", 2, 1, environment, apart)
+    run = programs.end_training(begun, min(40, stage.left()))
+    stage.figure(f"{name}: it works", "yes" if run.is_done else "no")
+    if run.is_done:
+        stage.figure(f"{name}: losses differ by", relative(run.column("loss"), expected))
+        stage.figure(f"{name}: seconds of a step", statistics.median(run.column("step_seconds")))
+    else:
+        stage.note(f"{name}: the run {run.outcome.why()}")
+
+
+def first_gpu():
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 # ---- bandwidth

@@ -17,9 +17,10 @@ CommunicationWish communication_wish() {
   if (text == "auto") return CommunicationWish::Auto;
   if (text == "mpi") return CommunicationWish::Messages;
   if (text == "staged") return CommunicationWish::Staged;
+  if (text == "nccl") return CommunicationWish::Nccl;
   fail_input(
-      "the environment variable ZEROSTEP_COMM is '{}': expected 'auto', 'mpi' (MPI calls even between ranks of one host) or 'staged' "
-      "(between GPUs by way of the host, without NCCL)",
+      "the environment variable ZEROSTEP_COMM is '{}': expected 'auto', 'mpi' (MPI calls even between ranks of one host), 'staged' "
+      "(between GPUs by way of the host, without NCCL) or 'nccl' (NCCL even where ranks share a GPU)",
       wish);
 }
 

@@ -1,11 +1,29 @@
+#include <algorithm>
+
 #include "base/cuda/cuda_library.h"
-#include "base/nth.h"
+#include "base/error.h"
 #include "sharding/comm/gpu_communicator.h"
 #include "sharding/comm/start_transport.h"
 #include "sharding/cuda/nccl_transport.h"
 #include "sharding/nccl_communicator.h"
 
 namespace zerostep {
+namespace {
+
+// Two ranks whose GPU is the same ("": there are none).
+std::string shared_gpu(const std::vector<std::string>& gpus) {
+  for (size_t rank = 0; rank < gpus.size(); ++rank)
+    for (size_t other = 0; other < rank; ++other)
+      if (gpus[rank] == gpus[other] && !gpus[rank].empty()) return fmt::format("ranks {} and {} share a GPU", other, rank);
+  return "";
+}
+
+std::string first_said(const std::vector<std::string>& texts) {
+  const auto said = std::find_if(texts.begin(), texts.end(), [](const std::string& text) { return !text.empty(); });
+  return said == texts.end() ? "" : *said;
+}
+
+}  // namespace
 
 std::optional<Communicator> make_nccl_communicator(const Communicator& host, const Device& device, const NcclOptions& options,
                                                    std::string& why_not) {
@@ -20,15 +38,17 @@ std::optional<Communicator> make_nccl_communicator(const Communicator& host, con
   Communicator group = host;
   const std::vector<std::string> gpus = group.all_gather_text(mine.gpu, "GPUs of ranks"),
                                  reasons = group.all_gather_text(mine.why_not, "start of NCCL"),
+                                 demands = group.all_gather_text(options.demanded_by, "start of NCCL"),
                                  ids = group.all_gather_text(mine.id, "start of NCCL");
-  for (int rank = 0; rank < group.size(); ++rank)
-    for (int other = 0; other < rank; ++other)
-      if (nth(gpus, rank) == nth(gpus, other) && !nth(gpus, rank).empty() && why_not.empty())
-        why_not = fmt::format("ranks {} and {} share a GPU", other, rank);
-  for (int rank = 0; rank < group.size() && why_not.empty(); ++rank) why_not = nth(reasons, rank);
+  const std::string shared = shared_gpu(gpus), reason = first_said(reasons), demand = first_said(demands);
+  if (!demand.empty() && !reason.empty()) fail_run("{}, and NCCL cannot be had: {}", demand, reason);
+  why_not = demand.empty() && !shared.empty() ? shared : reason;
   if (!why_not.empty()) return std::nullopt;
   const auto call = std::make_shared<Fingerprint>(CollectiveKind::Barrier, Fingerprint::kBytes, 0, ReduceOp::Sum, "start of NCCL");
-  auto transport = start_transport(group, device, kStartNccl, ids.front(), options.timeout_seconds, call);
+  const std::string advice =
+      shared.empty() ? ""
+                     : fmt::format("; {}, and {}: NCCL takes ranks that share one only where their NCCL_HOSTID differs", shared, demand);
+  auto transport = start_transport(group, device, kStartNccl, ids.front(), options.timeout_seconds, call, advice);
   const auto make = [device, options](const Communicator& part) {
     std::string why_not;
     const std::optional<Communicator> made = make_nccl_communicator(part, device, options, why_not);

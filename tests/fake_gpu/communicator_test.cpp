@@ -430,10 +430,16 @@ TEST(NcclCommunicator, SaysWhatKeepsItFromStarting) {
   };
   fake_gpu::configure({.num_devices = kGpus});
   EXPECT_EQ(refused(1, {30, true}), "ranks 0 and 1 share a GPU");
+  const NcclOptions demanded{30, true, "", "the test demands it"};
+  EXPECT_EQ(
+      refused(1, demanded),
+      "[cuda:0] NCCL refuses a start among 2 ranks: invalid usage; ranks 0 and 1 share a GPU, and the test demands it: NCCL takes ranks "
+      "that share one only where their NCCL_HOSTID differs");
   fake_gpu::silence_nccl_device(1);
   EXPECT_SAYS(refused(2, {0.3, true}), "barrier 'start of NCCL': NCCL waits for other ranks (NCCL_DEBUG=INFO tells for what) for 0.3 s");
   fake_gpu::configure({.num_devices = kGpus, .has_nccl = false});
   EXPECT_EQ(refused(2, {30, true}), "NCCL does not start: unhandled system error");
+  EXPECT_EQ(refused(2, demanded), "the test demands it, and NCCL cannot be had: NCCL does not start: unhandled system error");
 }
 
 }  // namespace

@@ -48,10 +48,10 @@ int64_t num_launches();
 
 // NCCL is here too, for ranks that are threads or processes of this machine: the functions that are called, of communicators that do not
 // block, without algorithms. What it does for one is queued on its stream only when ncclCommGetAsyncError() has told of it, as NCCL may do
-// it; its own sums go round a ring; counts that differ are an error; operands that a GPU could not reach, two ranks of one GPU, and calls
-// before the one before has ended are refused. From now on ranks of this process on this device take part in nothing that they have not
-// begun, until configure(): the device is lost, of which the ranks that are other threads are told (ncclRemoteError), or it falls silent,
-// of which nobody is.
+// it; its own sums go round a ring; counts that differ are an error; operands that a GPU could not reach, two ranks of one GPU whose
+// NCCL_HOSTID is the same, and calls before the one before has ended are refused. From now on ranks of this process on this device take
+// part in nothing that they have not begun, until configure(): the device is lost, of which the ranks that are other threads are told
+// (ncclRemoteError), or it falls silent, of which nobody is.
 void lose_nccl_device(int device);
 void silence_nccl_device(int device);
 

@@ -14,7 +14,7 @@ check() {  # STAGES ARGUMENTS...
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
 check "probe equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
-check "ranks bandwidth" FAKE_GPU_DEVICES=2 || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
 # Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
@@ -28,16 +28,21 @@ for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
     figures = stages["equality"]["figures"]
     assert 0 <= figures[f"{case}: losses differ by"] <= 1e-5, figures
     assert figures[f"{case}: twice the same bits"] == "yes", figures
-for case, way in (("2 ranks, stage 3, fo", "NCCL"), ("4 ranks, stage 3, fo", "staged in pinned memory: ranks 0 and 2 share a GPU")):
+shared = "staged in pinned memory: ranks 0 and 3 share a GPU"
+for case, way in (("2 ranks, stage 3, fo", "NCCL"), ("3 ranks, stage 3, fo", "NCCL"), ("4 ranks, stage 3, fo", shared)):
     assert 0 <= stages["ranks"]["figures"][f"{case}: losses differ by"] <= 1e-5, stages["ranks"]
     assert stages["ranks"]["figures"][f"{case}: collectives"] == way, stages["ranks"]
+alone = "NCCL by two ranks of one GPU, over sockets"
+assert stages["ranks"]["figures"][f"{alone}: it works"] == "yes", stages["ranks"]
+assert 0 <= stages["ranks"]["figures"][f"{alone}: losses differ by"] <= 1e-5, stages["ranks"]
 PYTHON
 
 # Bounds fail where they should, on figures of which none are made here.
-PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - <<'PYTHON'
-import array, math
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - "$work" <<'PYTHON'
+import array, math, sys
 from check import Stage
-from stages import gradient_difference, read_bench, relative
+from programs import Outcome, Run
+from stages import gradient_difference, nccl_on_one_gpu, read_bench, relative
 assert relative([1.0, 2.1], [1.0, 2.0]) - 0.05 < 1e-12
 assert relative([1.0], [1.0, 2.0]) == relative([math.nan], [1.0]) == relative([], []) == math.inf
 large, small, other = (array.array("f", values) for values in ([3, 4], [0.001], [0.002]))
@@ -55,6 +60,23 @@ assert stage.figures["copy: GB/s"] == 3579 and stage.figures["AdamW: share of it
 assert stage.failures == ["SGD gaussian, q = 8: share of its bound: 0.71, at least 0.8 is expected"], stage.failures
 stage.figure("loss", math.nan, most=1e-5)
 assert len(stage.failures) == 2 and stage.report()["result"] == "fail", stage.failures
+
+
+class Refused:
+    work = sys.argv[1]
+
+    def begin_training(self, *_):
+        return None
+
+    def end_training(self, *_):
+        return Run("", Outcome(1, "zerostep: [cuda:0] NCCL refuses a start: invalid usage\n\nmpirun noticed a status that is not 0, and aborts the job\n", 1))
+
+
+# NCCL that does not take two ranks of one GPU is reported, and is no failure.
+stage = Stage("ranks", 50, {}, "")
+nccl_on_one_gpu(stage, Refused(), [1.0])
+assert stage.report()["result"] == "pass" and list(stage.figures.values()) == ["no"], stage.report()
+assert stage.notes[0].endswith(": the run ends with 1: zerostep: [cuda:0] NCCL refuses a start: invalid usage"), stage.notes
 PYTHON
 
 # A program that cannot start fails the probe, whose report says which library lacks and what kernel_check.cu says; what follows is not run.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -100,7 +102,7 @@ ncclResult_t state_of(const Rank& rank) {
   NcclGroup::forget(rank.group_name);
   for (int i = 0; i < group.size; ++i)
     for (int j = 0; j < i; ++j)
-      if (group.numbers[i] == group.numbers[j]) return ncclInvalidUsage;
+      if (group.numbers[i] == group.numbers[j] && group.hosts[i] == group.hosts[j]) return ncclInvalidUsage;
   if (group.counts_differ) return ncclInternalError;
   for (int i = 0; i < group.size; ++i)
     if (i != rank.number && is_lost(group.numbers[i])) return ncclRemoteError;
@@ -226,6 +228,8 @@ FAKE_GPU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncc
   int others_size = 0, not_come = 0;
   if (!group->size.compare_exchange_strong(others_size, size) && others_size != size) return ncclInvalidArgument;
   const int device = fake_gpu::current_device();
+  const char* const host = std::getenv("NCCL_HOSTID");
+  group->hosts[rank] = std::hash<std::string>()(host == nullptr ? "" : host);
   if (takes_part(device) && !group->numbers[rank].compare_exchange_strong(not_come, device_number(device))) return ncclInvalidArgument;
   *comm = new ncclComm{std::make_shared<Rank>(id.internal, group, rank, device)};
   return ncclInProgress;

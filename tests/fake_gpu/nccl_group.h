@@ -30,6 +30,7 @@ constexpr int kMostNcclRanks = 16;
 struct NcclGroup {
   std::atomic<int> size;
   std::array<std::atomic<int>, kMostNcclRanks> numbers;    // of each rank's device, from 1; 0: it has not come
+  std::array<std::atomic<size_t>, kMostNcclRanks> hosts;   // what stands for each one's NCCL_HOSTID
   std::array<std::atomic<int64_t>, kMostNcclRanks> calls;  // of each rank that takes part
   std::atomic<bool> counts_differ;
   std::array<std::array<NcclChannel, kMostNcclRanks>, kMostNcclRanks> channels;  // [from][to]

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -31,7 +32,8 @@ ncclResult_t ended(ncclComm_t comm) {
 // Communicators of ranks that this thread plays one after the other, with a stream and pinned memory for 64 floats each.
 class NcclRanks {
  public:
-  explicit NcclRanks(std::vector<int> devices) : devices_(std::move(devices)) {
+  // `hosts`: each one's NCCL_HOSTID, or none.
+  explicit NcclRanks(std::vector<int> devices, std::vector<const char*> hosts = {}) : devices_(std::move(devices)) {
     ncclUniqueId id;
     EXPECT_EQ(ncclGetUniqueId(&id), ncclSuccess);
     for (int rank = 0; rank < size(); ++rank) {
@@ -39,12 +41,14 @@ class NcclRanks {
       config.blocking = 0;
       void* memory = nullptr;
       cudaSetDevice(devices_[rank]);
+      if (!hosts.empty()) setenv("NCCL_HOSTID", hosts[rank], 1);
       EXPECT_EQ(ncclCommInitRankConfig(&comms.emplace_back(), size(), id, rank, &config), ncclInProgress);
       cudaStreamCreateWithFlags(&streams.emplace_back(), cudaStreamNonBlocking);
       cudaHostAlloc(&memory, 64 * sizeof(float), cudaHostAllocDefault);
       values.push_back(static_cast<float*>(memory));
       std::iota(values.back(), values.back() + 64, 100.0f * static_cast<float>(rank));
     }
+    unsetenv("NCCL_HOSTID");
   }
   ~NcclRanks() {
     for (ncclComm_t comm : comms) EXPECT_EQ(ncclCommAbort(comm), ncclSuccess);
@@ -173,6 +177,20 @@ TEST(FakeNccl, TwoRanksOfOneGpuAndOtherCountsAreErrors) {
   }
   EXPECT_FALSE(ranks.is_idle_after(0, std::chrono::milliseconds(20)));
   EXPECT_EQ(ended(ranks.comms[0]), ncclInternalError);
+}
+
+TEST(FakeNccl, TakesRanksOfOneGpuWhereTheyCallTheirHostsApart) {
+  configure({.num_devices = 1});
+  NcclRanks same({0, 0, 0}, {"one", "two", "one"});
+  for (ncclComm_t comm : same.comms) EXPECT_EQ(ended(comm), ncclInvalidUsage);
+  NcclRanks ranks({0, 0}, {"one", "two"});
+  for (ncclComm_t comm : ranks.comms) ASSERT_EQ(ended(comm), ncclSuccess);
+  ranks.each([&](int rank) {
+    return ncclAllGather(ranks.values[rank], ranks.values[rank] + 10, 1, ncclFloat32, ranks.comms[rank], ranks.streams[rank]);
+  });
+  for (const cudaStream_t stream : ranks.streams) cudaStreamSynchronize(stream);
+  EXPECT_EQ(ranks.values[0][11], 100);
+  EXPECT_EQ(ranks.values[1][10], 0);
 }
 
 TEST(FakeNccl, ALostDeviceIsToldOfASilentOneIsNotAndAbortEndsTheWait) {

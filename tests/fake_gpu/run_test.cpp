@@ -95,6 +95,35 @@ TEST_F(CudaRun, OffloadedStateGivesTheSameLosses) {
   }
 }
 
+TEST_F(CudaRun, RanksThatShareAGpuGoThroughNcclWhereTheyAskForIt) {
+  const std::string file = place_.config(R"("zero_optimization": {"stage": 3})");
+  const auto train = [&](const std::string& name, const std::vector<std::string>& of_each_rank, const std::string& wish) {
+    std::vector<std::string> command{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+    for (const std::string& variable : of_each_rank) {
+      if (command.back() != "none") command.emplace_back(":");
+      const std::vector<std::string> rank{"-np", "1", "env", variable, program(), "train", file, "--set", "run.name=" + name};
+      command.insert(command.end(), rank.begin(), rank.end());
+    }
+    return place_.run_command(command, {.environment = {{"FAKE_GPU_DEVICES", "1"}, {"ZEROSTEP_COMM", wish}}});
+  };
+  for (const char* wish : {"staged", "nccl"}) {
+    const Outcome done = train(wish, {"NCCL_HOSTID=one", "NCCL_HOSTID=two"}, wish);
+    ASSERT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ((done.out + done.err).find("pass through pinned memory of the host") != std::string::npos, wish == std::string("staged"));
+  }
+  EXPECT_FALSE(place_.column("staged", "loss").empty());
+  EXPECT_EQ(place_.column("nccl", "loss"), place_.column("staged", "loss"));
+
+  const Outcome same = train("same", {"NCCL_HOSTID=one", "NCCL_HOSTID=one"}, "nccl");
+  EXPECT_EQ(same.status, 1);
+  EXPECT_SAYS(same.err,
+              "NCCL refuses a start among 2 ranks: invalid usage; ranks 0 and 1 share a GPU, and ZEROSTEP_COMM is 'nccl': NCCL takes ranks "
+              "that share one only where their NCCL_HOSTID differs");
+  const Outcome none = train("none", {"FAKE_GPU_NCCL=0", "FAKE_GPU_NCCL=0"}, "nccl");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_SAYS(none.err, "ZEROSTEP_COMM is 'nccl', and NCCL cannot be had: NCCL does not start: unhandled system error");
+}
+
 // Losses are those of a run without a stop, but for roundings: a GPU adds up in another order than the processor's kernels.
 TEST_F(CudaRun, GoesOnFromACheckpointOfTheProcessorAndBack) {
   const std::string file = place_.config();
