@@ -275,27 +275,27 @@ def first_gpu():
 # ---- bandwidth
 
 def bandwidth(stage, programs):
-    """cuda_bench: the flat kernels beside a copy, each with its floor."""
-    if programs.is_fake:
-        return stage.skip("cuda_bench", NO_SPEED)
-    done = programs.run("cuda_bench", [programs.path("cuda_bench")], stage.left())
+    """cuda_bench: the flat kernels and those of the cross-entropy beside a copy, with floors where there are some."""
+    done = programs.run("cuda_bench", [programs.path("cuda_bench"), *(["1", "1"] if programs.is_fake else [])], stage.left(), on_gpu=True)
+    rows = rows_of_bench(done.text)
     if done.status != 0:
         return stage.fail(f"cuda_bench {done.why()}")
-    read_bench(stage, done.text)
-    if not stage.figures:
-        stage.fail("cuda_bench prints no table")
-    stage.skip("cross-entropy", "it has no kernel of its own in this version")
+    if not rows:
+        return stage.fail("cuda_bench prints no table")
+    stage.figure("rows of cuda_bench", len(rows))
+    if programs.is_fake:
+        return stage.skip("rates", NO_SPEED)
+    for name, rate, share, least in rows:
+        stage.figure(f"{name}: GB/s", rate)
+        stage.figure(f"{name}: share of its bound", share, least=least)
     stage.note("pinned copies: the stages probe (a plain loop) and streaming (the pipeline)")
 
 
-def read_bench(stage, text):
-    """Rows of cuda_bench: name, ms, GB/s, share of a copy, share of what bounds it, and a floor of that share, or none."""
-    for line in text.splitlines():
-        row = re.match(r"(\S.*?)\s+([\d.]+)\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s*([\d.]+)?( !)?\s*$", line)
-        if row:
-            name, _, rate, _, share, least, _ = row.groups()
-            stage.figure(f"{name}: GB/s", int(rate))
-            stage.figure(f"{name}: share of its bound", float(share), least=float(least) if least else None)
+def rows_of_bench(text):
+    """Of each row of cuda_bench (name, ms, GB/s, share of a copy, share of what bounds it, and a floor of that share, or none): name, GB/s, share of
+    what bounds it, floor."""
+    rows = (re.match(r"(\S.*?)\s+[\d.]+\s+(\d+)\s+[\d.]+\s+([\d.]+)\s*([\d.]+)?(?: !)?\s*$", line) for line in text.splitlines())
+    return [(row[1], int(row[2]), float(row[3]), float(row[4]) if row[4] else None) for row in rows if row]
 
 
 # ---- first order

@@ -1,6 +1,7 @@
-// The flat kernels on a GPU, taken in turns in one run with what they are compared with: a copy within the device's memory, and noise that
-// is drawn alone. Figures of the fake GPU mean nothing. 128 million elements need 4 GB; takes about 5 seconds. usage: cuda_bench [millions
-// of elements, default 128] [rounds, default 9]
+// The flat kernels and those of the cross-entropy on a GPU, taken in turns in one run with what they are compared with: a copy within the
+// device's memory, and noise that is drawn alone. Figures of the fake GPU mean nothing. 128 million elements need 4 GB; takes about 5
+// seconds. usage: cuda_bench [millions of elements, default 128] [rounds, default 9]
+#include <ATen/ops/from_blob.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -10,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "base/cuda/cuda_library.h"
 #include "base/error.h"
+#include "models/cuda/cuda_model_kernels.h"
 #include "offload/flat_kernels.h"
 #include "tests/support/timing.h"
 
@@ -30,12 +33,45 @@ struct Row {
   std::vector<double> seconds = {};
 };
 
+// `n` logits in bf16, rows of a vocabulary of 32,768 words, each row's label its first one.
+class CrossEntropy {
+ public:
+  CrossEntropy(const Device& gpu, Arena& memory, int64_t n) {
+    const int64_t rows = n / kWords;
+    const at::Device device(gpu.name());
+    const auto tensor = [&](const std::vector<int64_t>& sizes, at::ScalarType type) {
+      int64_t bytes = static_cast<int64_t>(at::elementSize(type));
+      for (const int64_t size : sizes) bytes *= size;
+      const auto nothing = [](void*) {};
+      return at::from_blob(memory.allocate(bytes, "cross-entropy"), sizes, nothing, at::TensorOptions(type).device(device), device);
+    };
+    part_ = {tensor({rows, kWords}, at::kBFloat16), tensor({rows}, at::kLong), 0};
+    gradient_ = tensor({rows, kWords}, at::kBFloat16);
+    statistics_ = tensor({rows, 3}, at::kFloat);
+    factor_ = tensor({}, at::kFloat);
+  }
+  void* logits() const { return part_.logits.data_ptr(); }
+  void add_logits(Stream& stream) const {
+    stream.launch([&] { kernels_.add_logits(part_, statistics_); });
+  }
+  void differentiate(Stream& stream) const {
+    stream.launch([&] { kernels_.logits_gradient(part_, statistics_, factor_, gradient_); });
+  }
+
+ private:
+  static constexpr int64_t kWords = 1 << 15;
+  const DeviceKernels& kernels_ = reinterpret_cast<CudaModelKernels*>(function_of_cuda_library(kCudaModelKernels))();
+  LogitsPart part_;
+  at::Tensor gradient_, statistics_, factor_;
+};
+
 void run(int64_t n, int rounds) {
   constexpr int64_t kRows = 4096;
   const Device gpu = Device::cuda(0);
+  gpu.load_operators();
   Stream stream = gpu.stream("kernels");
   const FlatKernels& kernels = kernels_of(gpu);
-  Arena memory = gpu.memory("arrays", 6 * 4 * n + 4096);
+  Arena memory = gpu.memory("arrays", 7 * 4 * n + (1 << 20) + n / 512);
   const auto array = [&](int64_t bytes) { return memory.allocate(bytes * n, "array"); };
   const auto floats = [&] { return static_cast<float*>(array(4)); };
   float *const p = floats(), *const g = floats(), *const m = floats(), *const v = floats(), *const out = floats();
@@ -69,6 +105,9 @@ void run(int64_t n, int rounds) {
     given.lr = 1e-6f;
     kernels.update(given, formula, stream);
   };
+  const CrossEntropy entropy(gpu, memory, n);
+  kernels.draw(piece, gaussian, out, stream);
+  kernels.cast(out, DType::F32, entropy.logits(), DType::BF16, n, stream);
   std::vector<Row> rows;
   rows.push_back({"copy", 8, 0, 0, [&] { gpu.copy(stream, out, p, 4 * n); }});
   rows.push_back({"gaussian noise alone", 4, 1, 0, [&] { kernels.draw(piece, gaussian, out, stream); }});
@@ -87,6 +126,8 @@ void run(int64_t n, int rounds) {
     rows.push_back({name("AdamW gaussian"), 26, normals, q == 1 ? 0.85 : 0.8, [&, q] { update(adamw, gaussian, q); }});
     rows.push_back({name("AdamW rademacher"), 26, 0, 0.85, [&, q] { update(adamw, rademacher, q); }});
   }
+  rows.push_back({"cross-entropy, bf16", 2, 0, 0, [&] { entropy.add_logits(stream); }});
+  rows.push_back({"its gradient, bf16", 4, 0, 0, [&] { entropy.differentiate(stream); }});
 
   cudaEvent_t begin = nullptr, end = nullptr;
   check(cudaEventCreate(&begin));
