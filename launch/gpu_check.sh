@@ -7,7 +7,7 @@
 # kernels equality ranks bandwidth first_order zeroth_order streaming. FOLDER/gpu_check.json and .txt are written after each of them, and
 # FOLDER/logs/ keeps what programs say and the metrics of runs. Exit status: 1 a stage failed, 2 an argument or a variable is wrong and nothing was made.
 # --fake checks the bundle and this script on a machine without a GPU: the program runs on the GPU of the tests, whose speed means nothing; STAGES
-# are then probe, kernels, equality, ranks and bandwidth. --short has equality and ranks take fewer models.
+# are then probe, kernels, equality, ranks, bandwidth and streaming. --short has equality and ranks take fewer models.
 # Written on machines without a GPU: bounds and limits have been tried on the GPU of the tests alone.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)

@@ -77,10 +77,11 @@ def first_order(folder, batch, length, steps):
 
 
 def zeroth_order(folder, model, batch, length, queries, perturbation, steps, host=False):
-    """SGD by queries in bf16, weights of 16 bit alone; `host`: they rest in memory of the host, and all directions share each reading of them."""
+    """SGD by queries in bf16, weights of 16 bit alone; `host`: they rest in memory of the host, and all directions share each reading of them, which
+    is traced."""
     zero = {"stage": 3, "offload_param": {"device": "cpu"}, "stage3_param_persistence_threshold": 0} if host else {"stage": 0}
     step = {"mode": "zo", "queries": queries, "perturbation": perturbation, "master_weights": "none", **({"queries_per_pass": queries} if host else {})}
     return {"train_batch_size": batch, "seed": 3, "steps_per_print": 1, "bf16": {"enabled": True},
             "optimizer": {"type": "SGD", "params": {"lr": 1e-6}}, "zero_optimization": zero, "model": model,
             "data": {"train": write_tokens(folder, batch * steps * length + length, model["vocab_size"]), "sequence_length": length},
-            "step": step, "run": {"steps": steps}}
+            "step": step, "run": {"steps": steps, "trace": host}}

@@ -51,6 +51,20 @@ class Run:
             lines = [json.loads(line) for line in file]
         return [line["scalars"] for line in lines if "scalars" in line]
 
+    def streaming_rate(self):
+        """Of a traced run on one rank whose weights rest in memory of the host and are read once a step: bytes a second of the copies to the device, while
+        they are under way, after the first step. None where the trace tells of other readings."""
+        with open(os.path.join(self.folder, "trace_rank0.json")) as file:
+            copies = [event for event in json.load(file)["traceEvents"] if event["name"].startswith("gather ")]
+        seconds = {}
+        for copy in sorted(copies, key=lambda event: event["ts"]):
+            seconds.setdefault(copy["name"], []).append(1e-6 * copy["dur"])
+        steps = len(self.rows)
+        if steps < 2 or any(len(of_unit) != steps for of_unit in seconds.values()) or not seconds:
+            return None
+        resting = sum(buffer["bytes"] for buffer in self.plan["buffers"] if (buffer["kind"], buffer["tier"]) == ("parameters", "host"))
+        return resting * (steps - 1) / sum(sum(of_unit[1:]) for of_unit in seconds.values())
+
     def checkpoint(self, step, kind):
         """{parameter: fp32 values} of the checkpoint after `step` steps; kind "values", or "state.0" of the optimizer's first array."""
         out = {}

@@ -14,7 +14,7 @@ check() {  # STAGES ARGUMENTS...
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
 check "probe equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
-check "ranks bandwidth" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth streaming" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
 # Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
@@ -22,8 +22,10 @@ python3 - "$work/out/gpu_check.json" <<'PYTHON'
 import json, sys
 stages = json.load(open(sys.argv[1]))["stages"]
 results = {name: stage["result"] for name, stage in stages.items()}
-assert results == {"probe": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass"}, results
+assert results == {"probe": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "streaming": "pass"}, results
 assert stages["bandwidth"]["figures"] == {"rows of cuda_bench": 20}, stages["bandwidth"]
+assert stages["streaming"]["figures"]["2 units, q = 8, 64 tokens: copies in the pipeline, GB/s"] > 0, stages["streaming"]
+assert stages["streaming"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["streaming"]
 assert stages["bandwidth"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["bandwidth"]
 for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
     figures = stages["equality"]["figures"]
@@ -40,7 +42,7 @@ PYTHON
 
 # Bounds fail where they should, on figures of which none are made here.
 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - "$work" <<'PYTHON'
-import array, math, sys
+import array, json, math, os, sys
 from check import Stage
 from programs import Outcome, Run
 from stages import bandwidth, gradient_difference, nccl_on_one_gpu, relative
@@ -73,6 +75,16 @@ assert stage.figures["copy: GB/s"] == 3579 and stage.figures["AdamW: share of it
 assert stage.failures == ["SGD gaussian, q = 8: share of its bound: 0.71, at least 0.8 is expected"], stage.failures
 stage.figure("loss", math.nan, most=1e-5)
 assert len(stage.failures) == 2 and stage.report()["result"] == "fail", stage.failures
+
+# Two steps of two copies each, of which those of the second count: 300 bytes in 3 ms.
+run = Run(sys.argv[1], Outcome(1, "", 1))
+run.rows, run.plan = [{}, {}], {"buffers": [{"kind": "parameters", "tier": "host", "bytes": 300}, {"kind": "scalars", "tier": "host", "bytes": 8}]}
+spans = [{"name": name, "ts": at, "dur": took} for name, at, took in (("gather a", 9e3, 1e3), ("gather a", 0, 7e3), ("gather b", 1e4, 2e3), ("gather b", 8e3, 5e3))]
+for traced, rate in ((spans, 1e5), (spans[1:], None), ([], None)):
+    with open(os.path.join(run.folder, "trace_rank0.json"), "w") as file:
+        json.dump({"traceEvents": [{"name": "forward a", "ts": 0, "dur": 1e6}, *traced]}, file)
+    found = run.streaming_rate()
+    assert found is None if rate is None else abs(found - rate) < 1e-6 * rate, found
 
 
 class Refused:
