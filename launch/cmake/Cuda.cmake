@@ -82,5 +82,9 @@ target_include_directories(LibTorch::cuda SYSTEM INTERFACE ${cuda_headers} ${LIB
 target_link_libraries(LibTorch::cuda INTERFACE ${LibTorch_c10_cuda_LIBRARY} ${LibTorch_C10_LIBRARY} ${cudart})
 get_filename_component(cudart_folder ${cudart} DIRECTORY)
 target_link_options(LibTorch::cuda INTERFACE -Wl,-rpath,${LIBTORCH_ROOT}/lib -Wl,-rpath,${cudart_folder})
+# launch/gpu_bundle.sh carries it to the library that is called.
+file(STRINGS ${nccl_headers}/nccl.h nccl_version REGEX "^#define NCCL_VERSION_CODE +[0-9]+")
+string(REGEX MATCH "[0-9]+" nccl_version "${nccl_version}")
+file(WRITE ${CMAKE_BINARY_DIR}/nccl_header.txt "${nccl_version}\n")
 set(zerostep_builds_cuda ON)
 message(STATUS "CUDA: ${ZEROSTEP_NVCC}")

@@ -82,14 +82,32 @@ def check_noise_alone(stage, programs):
 
 
 def report_nccl(stage, programs):
-    for path in glob.glob(os.path.join(programs.torch, "../nvidia/*/lib/libnccl.so.2")):
-        try:
-            version = ctypes.c_int()
-            ctypes.CDLL(path).ncclGetVersion(ctypes.byref(version))
-            stage.figure("NCCL of LibTorch", version.value)
-        except OSError as error:
-            stage.note(f"NCCL of LibTorch: {error}")
-        break
+    """The library of NCCL that the program opens, beside the header that it was compiled with."""
+    with open(os.path.join(programs.bundle, "nccl_header.txt")) as file:
+        header = int(file.read())
+    found = glob.glob(os.path.join(programs.torch, "../nvidia/*/lib/libnccl.so.2"))
+    path = os.path.join(programs.bundle, "fake", "libfake_gpu.so") if programs.is_fake else found[0] if found else "libnccl.so.2"
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL(path).ncclGetVersion(ctypes.byref(version))
+    except OSError as error:
+        return stage.note(f"there is no NCCL, without which collectives of GPUs pass through the host: {error}")
+    compare_nccl(stage, header, version.value)
+
+
+def compare_nccl(stage, header, library):
+    def major(code):
+        return code // (1000 if code < 10000 else 10000)  # since 2.9 the other way
+
+    def shown(code):
+        return ".".join(map(str, (major(code), code // 100 % (10 if code < 10000 else 100), code % 100)))
+
+    stage.figure("NCCL: header", shown(header))
+    stage.figure("NCCL: library", shown(library))
+    if major(header) != major(library):
+        stage.fail(f"NCCL's library is {shown(library)}; the program is built for {major(header)}")
+    elif header != library:
+        stage.note(f"NCCL's library is {shown(library)}; the program was compiled with the header of {shown(header)}")
 
 
 # ---- kernels

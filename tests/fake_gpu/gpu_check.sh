@@ -23,6 +23,8 @@ import json, sys
 stages = json.load(open(sys.argv[1]))["stages"]
 results = {name: stage["result"] for name, stage in stages.items()}
 assert results == {"probe": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "streaming": "pass"}, results
+figures = stages["probe"]["figures"]
+assert figures["NCCL: header"] == figures["NCCL: library"] and figures["NCCL: header"].startswith("2."), figures
 assert stages["bandwidth"]["figures"] == {"rows of cuda_bench": 20}, stages["bandwidth"]
 assert stages["streaming"]["figures"]["2 units, q = 8, 64 tokens: copies in the pipeline, GB/s"] > 0, stages["streaming"]
 assert stages["streaming"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["streaming"]
@@ -45,13 +47,18 @@ PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - "$work" 
 import array, json, math, os, sys
 from check import Stage
 from programs import Outcome, Run
-from stages import bandwidth, gradient_difference, nccl_on_one_gpu, relative
+from stages import bandwidth, compare_nccl, gradient_difference, nccl_on_one_gpu, relative
 assert relative([1.0, 2.1], [1.0, 2.0]) - 0.05 < 1e-12
 assert relative([1.0], [1.0, 2.0]) == relative([math.nan], [1.0]) == relative([], []) == math.inf
 large, small, other = (array.array("f", values) for values in ([3, 4], [0.001], [0.002]))
 whole, worst, name = gradient_difference({"a": large, "b": other}, {"a": large, "b": small})
 assert abs(whole - 0.001 / 5) < 1e-8 and abs(worst - 0.001 / 0.05) < 1e-6 and name == "b", (whole, worst, name)
 assert gradient_difference({"a": large}, {"b": large})[0] == math.inf
+for library, failures, notes in ((22809, 0, 0), (22907, 0, 1), (2804, 0, 1), (30000, 1, 0)):
+    stage = Stage("probe", 30, {}, "")
+    compare_nccl(stage, 22809, library)
+    assert (len(stage.failures), len(stage.notes)) == (failures, notes), (library, stage.report())
+assert stage.failures == ["NCCL's library is 3.0.0; the program is built for 2"] and stage.figures["NCCL: header"] == "2.28.9", stage.report()
 
 
 class Benched:
