@@ -62,6 +62,8 @@ class Device {
   // thread's current device. RunError that says what is missing: the library or what it loads, a driver that answers, or a GPU of this
   // number. What to do about it depends on the program, so the caller adds it.
   static Device cuda(int index);
+  // Whether libzerostep_cuda.so is there, loads and is of this version: cuda() then fails for another reason.
+  static bool has_cuda_library();
   // How many GPUs answer here; 0 without libzerostep_cuda.so or a driver, neither of which is looked for further. Quick where there are
   // none.
   static int num_gpus();

@@ -25,6 +25,11 @@ Device Device::cuda(int index) {
   return Device(std::move(device));
 }
 
+bool Device::has_cuda_library() {
+  std::string problem;
+  return address_beside_program(kCudaLibrary, kOpenCudaDevice, "", problem) != nullptr;
+}
+
 int Device::num_gpus() {
   std::string problem;
   void* const count = has_driver() ? address_beside_program(kCudaLibrary, kCountCudaDevices, "", problem) : nullptr;

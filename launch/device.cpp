@@ -22,10 +22,10 @@ Device open_device(const Config& config, int local_rank) {
   try {
     return Device::cuda(local_rank % std::max(1, gpus));
   } catch (const RunError& error) {
-    fail_input(
-        "{}: run.device is \"cuda\": {}. A build for GPUs needs CUDA 13 (`launch/setup.sh --cuda` brings it, then build again; "
-        "-DZEROSTEP_CUDA=ON says what lacks); \"cpu\", or --device cpu, computes on the processor",
-        config.source("run.device"), error.what());
+    const char* const build =
+        "A build for GPUs needs CUDA 13 (`launch/setup.sh --cuda` brings it, then build again; -DZEROSTEP_CUDA=ON says what lacks); ";
+    fail_input("{}: run.device is \"cuda\": {}. {}\"cpu\", or --device cpu, computes on the processor", config.source("run.device"),
+               error.what(), Device::has_cuda_library() ? "" : build);
   }
 }
 

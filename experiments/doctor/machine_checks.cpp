@@ -247,7 +247,8 @@ Finding check_gpu(bool is_asked_for) {
     why = first_line_of(error.what());
   }
   return {"GPU", is_asked_for ? Verdict::Error : Verdict::Warning, "there is a driver, and " + why,
-          "`nvidia-smi` tells whether the driver sees one; a build for GPUs needs CUDA 13 (launch/setup.sh --cuda, then build again)"};
+          Device::has_cuda_library() ? "`nvidia-smi` tells whether the driver sees one"
+                                     : "a build for GPUs needs CUDA 13 (launch/setup.sh --cuda, then build again)"};
 }
 
 Finding check_nccl() {

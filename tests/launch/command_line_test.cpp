@@ -71,14 +71,26 @@ TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
                         {{"export", place_.path("nowhere"), place_.path("out")}, "nowhere"},
                         {{"inspect", "checkpoint", place_.path("nowhere")}, "nowhere"},
                         {{"train", file, "--resume"}, "latest"},
-                        {{"train", file, "--device", "gpu"}, "--device gpu: run.device is \"gpu\""},
-                        {{"train", file, "--device", "cuda"}, "cuda"}};
+                        {{"train", file, "--device", "gpu"}, "--device gpu: run.device is \"gpu\""}};
   for (const Case& c : cases) {
     const Outcome done = place_.run(c.arguments);
     EXPECT_EQ(done.status, 2) << done.err;
     EXPECT_SAYS(done.err, c.says);
     EXPECT_EQ(done.out, "");
   }
+  EXPECT_FALSE(place_.exists("runs/test"));
+}
+
+TEST_F(CommandLine, AGpuWithoutItsLibraryIsRefusedWithTheWayToGetIt) {
+  const std::string alone = place_.path("alone");  // what lies beside the program does not
+  std::filesystem::copy_file(program(), alone);
+  const Outcome done = place_.run_command({alone, "train", place_.config(), "--device", "cuda"});
+  EXPECT_EQ(done.status, 2) << done.err;
+  EXPECT_EQ(done.out, "");
+  for (const char* part : {"--device cuda: run.device is \"cuda\": a GPU needs libzerostep_cuda.so",
+                           "A build for GPUs needs CUDA 13 (`launch/setup.sh --cuda` brings it, then build again",
+                           "\"cpu\", or --device cpu, computes on the processor"})
+    EXPECT_SAYS(done.err, part);
   EXPECT_FALSE(place_.exists("runs/test"));
 }
 
