@@ -95,13 +95,14 @@ for traced, rate in ((spans, 1e5), (spans[1:], None), ([], None)):
 
 
 class Refused:
+    status = 1
     work = sys.argv[1]
 
     def begin_training(self, *_):
         return None
 
     def end_training(self, *_):
-        return Run("", Outcome(1, "zerostep: [cuda:0] NCCL refuses a start: invalid usage\n\nmpirun noticed a status that is not 0, and aborts the job\n", 1))
+        return Run("", Outcome(self.status, "zerostep: [cuda:0] NCCL refuses a start: invalid usage\n\nmpirun noticed a status that is not 0, and aborts the job\n", 1))
 
 
 # NCCL that does not take two ranks of one GPU is reported, and is no failure.
@@ -109,6 +110,10 @@ stage = Stage("ranks", 50, {}, "")
 nccl_on_one_gpu(stage, Refused(), [1.0])
 assert stage.report()["result"] == "pass" and list(stage.figures.values()) == ["no"], stage.report()
 assert stage.notes[0].endswith(": the run ends with 1: zerostep: [cuda:0] NCCL refuses a start: invalid usage"), stage.notes
+Refused.status = 124  # it was ended
+stage = Stage("ranks", 50, {}, "")
+nccl_on_one_gpu(stage, Refused(), [1.0])
+assert stage.report()["result"] == "not run" and "the run did not end in 40 s" in stage.not_run[0], stage.report()
 PYTHON
 
 # A program that cannot start fails the probe, whose report says which library lacks and what kernel_check.cu says; what follows is not run.
