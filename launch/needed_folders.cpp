@@ -1,22 +1,39 @@
 #include "launch/needed_folders.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "base/error.h"
+#include "base/format.h"
 #include "launch/run_folder.h"
 #include "runtime/engine/tier_options.h"
 #include "runtime/state/store.h"
 
 namespace zerostep {
+namespace {
 
-NewFolders make_scratch_folders(const Config& config, const TrainingPlan& plan, int ranks_of_host) {
+std::vector<ScratchDemand> demands_of(const Config& config, const TrainingPlan& plan) {
+  return scratch_demands(plan.any_step().buffers, tier_options(config, 0));
+}
+
+// Whatever make() throws, with where the key that it begins with is from.
+template <typename Make>
+NewFolders with_source(const Config& config, const Make& make) {
   try {
-    return require_scratch_folders(scratch_demands(plan.any_step().buffers, tier_options(config, 0)), ranks_of_host);
+    return make();
   } catch (const InputError& error) {
-    const std::string text = error.what();  // begins with the key
+    const std::string text = error.what();
     fail_input("{}: {}", config.source(text.substr(0, text.find(':'))), text);
   }
 }
 
-std::vector<std::string> refusals_of_folders(const Config& config, const TrainingPlan& plan, int ranks_of_host) {
+}  // namespace
+
+NewFolders make_scratch_folders(const Config& config, const TrainingPlan& plan, int ranks_of_host) {
+  return with_source(config, [&] { return require_scratch_folders(demands_of(config, plan), ranks_of_host); });
+}
+
+std::vector<std::string> refusals_of_folders(const Config& config, const TrainingPlan& plan) {
   std::vector<std::string> out;
   const auto note = [&](const auto& check) {
     try {
@@ -26,8 +43,33 @@ std::vector<std::string> refusals_of_folders(const Config& config, const Trainin
     }
   };
   note([&] { check_run_folder(config); });
-  note([&] { make_scratch_folders(config, plan, ranks_of_host); });
+  note([&] { with_source(config, [&] { return try_scratch_folders(demands_of(config, plan)); }); });
   return out;
+}
+
+void limit_files(MemoryLimit& limit, const Config& config, const TrainingPlan& plan, int ranks_of_host) {
+  const std::vector<ScratchDemand> demands = demands_of(config, plan);
+  int64_t total = 0, room = 0, missing = 0;  // of a rank
+  for (const ScratchDemand& demand : demands) total += demand.num_bytes;
+  std::vector<std::string> all, room_of_lacking;  // disks
+  bool is_known = true;
+  for (const DiskDemand& disk : demands_of_disks(demands, ranks_of_host)) {
+    is_known &= disk.free_bytes < INT64_MAX;
+    const std::string name = fmt::format("the disk of {} {}", disk.key, disk.folder);
+    const int64_t needed = disk.num_bytes / ranks_of_host, there = disk.free_bytes / ranks_of_host;
+    all.push_back(name);
+    if (is_known) room += there;
+    if (needed <= there) continue;
+    missing += needed - there;
+    room_of_lacking.push_back(fmt::format("{} on {}", human_bytes(there), name));
+  }
+  if (all.empty() || (!is_known && missing == 0)) return;
+  // A disk with room to spare has none for what another lacks.
+  limit.file_bytes = missing == 0 ? room : total - missing;
+  const bool some_lack = missing > 0 && room_of_lacking.size() < all.size();
+  limit.file_source =
+      some_lack ? fmt::format("of it only {}", fmt::join(room_of_lacking, " and ")) : fmt::format("free on {}", fmt::join(all, " and "));
+  if (ranks_of_host > 1) limit.file_source += fmt::format(" for each of {} ranks", ranks_of_host);
 }
 
 }  // namespace zerostep

@@ -37,9 +37,10 @@ fs::path existing_part(const std::string& folder) {
   return path;
 }
 
+// A file system that says that it has no bytes at all does not count them.
 int64_t free_bytes(const fs::path& folder) {
   const auto space = disk_space(folder.string());
-  return space ? space->free : INT64_MAX;
+  return space && space->total > 0 ? space->free : INT64_MAX;
 }
 
 // The disk that a folder is on; nothing where the system does not say.
@@ -161,7 +162,7 @@ int64_t free_room(std::span<const std::string> folders) {
   return least == INT64_MAX ? least : total * least;
 }
 
-NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {
+NewFolders try_scratch_folders(std::span<const ScratchDemand> demands) {
   NewFolders folders;
   for (const ScratchDemand& demand : demands) {
     make_folder(demand, folders);
@@ -170,6 +171,11 @@ NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int r
     ::unlink(path.c_str());
     require_permitted_size(demand);
   }
+  return folders;
+}
+
+NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {
+  NewFolders folders = try_scratch_folders(demands);
   if (const std::string lack = lack_of_room(demands, ranks); !lack.empty()) throw InputError(lack);
   return folders;
 }

@@ -37,8 +37,10 @@ std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks);
 std::string lack_of_room(std::span<const DiskDemand> demands, int ranks);
 // Bytes that have room in folders when they are spread evenly over them; INT64_MAX: the system does not say. Folders need not be there yet.
 int64_t free_room(std::span<const std::string> folders);
-// Before a run: makes the folders, which go with what it gives unless they are kept, and sees that files of this size can be made there, by
-// so many ranks. InputError naming the key, the folder and the way out.
+// Before a run: makes the folders, which go with what it gives unless they are kept, and sees that files of this size may be made there,
+// whatever room there is. InputError naming the key, the folder and the way out.
+NewFolders try_scratch_folders(std::span<const ScratchDemand> demands);
+// The same, and that they have room for so many ranks.
 NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int ranks);
 
 // A file of one rank in a folder, whose space is taken when it is made. It loses its name as soon as it is open: whatever ends the process,

@@ -175,7 +175,8 @@ class FileChecks {
     const bool pins = (parameters.tier != Tier::Device && parameters.pin_memory) || (state.tier != Tier::Device && state.pin_memory);
     locked_bytes_ = pins ? cost.host_peak_bytes : 0;
     cost.host_peak_bytes += checkpoint_bytes_;
-    const MemoryLimit limit = memory_limit(config(), device_, 1);
+    MemoryLimit limit = memory_limit(config(), device_, 1);
+    limit_files(limit, config(), *plan_, 1);
     const PlanReport report{config(), *plan_, cost, limit};
     for (const std::string& warning : plan_warnings(config(), *plan_, *subject_.model, *subject_.objective))
       warn("plan", warning, "`" + program_name() + " plan` shows it");
@@ -211,7 +212,7 @@ class FileChecks {
   }
   void folders() {
     check_run_folder(config());
-    for (const std::string& refusal : refusals_of_folders(config(), *plan_, 1)) fail_input("{}", refusal);
+    for (const std::string& refusal : refusals_of_folders(config(), *plan_)) fail_input("{}", refusal);
     const RunConfig& run = config().run;
     // While one is written those that stay are there.
     const int64_t kept = run.keep_checkpoints > 0 ? run.keep_checkpoints + 1 + (run.keep_best ? 1 : 0) : -1;

@@ -37,9 +37,11 @@ int plan(const PlanArguments& arguments) {
   if (target.machine) prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, why_untimed);
   if (arguments.json && target.machine && !prediction)  // else the plan's text says it
     print_err("warning: the time of a step is not predicted: {}\n", why_untimed);
-  const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
+  MemoryLimit limit = memory_limit(config, target, arguments);
+  if (target.is_here) limit_files(limit, config, training, target.ranks_of_host);
+  const PlanReport report{config, training, cost, limit, prediction ? &*prediction : nullptr};
   if (target.is_here)
-    for (const std::string& refusal : refusals_of_folders(config, training, target.ranks_of_host)) print_err("warning: {}\n", refusal);
+    for (const std::string& refusal : refusals_of_folders(config, training)) print_err("warning: {}\n", refusal);
   for (const std::string& warning : plan_warnings(config, training, *subject.model, *subject.objective))
     print_err("warning: {}\n", warning);
   if (arguments.json)

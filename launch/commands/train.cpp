@@ -105,6 +105,7 @@ void prepare(Job& job, TrainSetup& setup) {
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
   require_host_memory(config, setup.cost, setup.limit, setup.device, job.local_size());
   setup.scratch_folders = make_scratch_folders(config, *setup.plan, job.local_size());
+  limit_files(setup.limit, config, *setup.plan, job.local_size());
   if (!job.speaks() || job.size() > job.local_size() || !setup.device.is_host()) return;
   const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
   std::string why_not = here.is_measured ? here.why_not : "";

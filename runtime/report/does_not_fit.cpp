@@ -40,13 +40,13 @@ std::vector<std::string> needs(const PlanReport& report, const Shortage& shortag
     out.push_back(fmt::format("{} at the peak ({}), {}; there are {} ({}): {} are missing", bytes.one, cost.peak_at, parts, bytes.other,
                               limit.source, human_bytes(report.needed_bytes() - limit.device_bytes)));
   }
-  const auto add = [&](int64_t needed, const char* what, int64_t there) {
+  const auto add = [&](int64_t needed, const char* what, int64_t there, const std::string& source) {
     const ComparedBytes bytes = compared_bytes(needed, there);
     out.push_back(
-        fmt::format("{} {}; there are {} ({}): {} are missing", bytes.one, what, bytes.other, limit.source, human_bytes(needed - there)));
+        fmt::format("{} {}; there are {} ({}): {} are missing", bytes.one, what, bytes.other, source, human_bytes(needed - there)));
   };
-  if (shortage.host && !limit.includes_host) add(cost.host_peak_bytes, "of host memory", limit.host_bytes);
-  if (shortage.files) add(cost.file_peak_bytes, "in files", limit.file_bytes);
+  if (shortage.host && !limit.includes_host) add(cost.host_peak_bytes, "of host memory", limit.host_bytes, limit.source);
+  if (shortage.files) add(cost.file_peak_bytes, "in files", limit.file_bytes, limit.source_of_files());
   return out;
 }
 
@@ -132,6 +132,7 @@ std::vector<std::string> advice(const PlanReport& report, const Shortage& shorta
       "activation_checkpointing.cpu_checkpointing false");
   add(shortage.host && report.staging_bytes() > 0, fmt::format("run.checkpoint_interval 0{} (checkpoints are staged in memory)",
                                                                config.run.keep_best ? " and run.keep_best false" : ""));
+  add(shortage.files && !report.limit.file_source.empty(), "space on that disk, or an nvme_path on another");
   add(shortage.files, "less in files (offload_param.device, offload_optimizer.device and ratio)");
   add(true, zero.stage > 0 ? "more ranks" : "a smaller model");
   return out;

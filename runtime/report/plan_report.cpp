@@ -92,6 +92,10 @@ ordered_json plan_json(const PlanReport& report) {
   out["peak_at"] = cost.peak_at;
   out["device_limit_bytes"] = limit.device_bytes;
   out["device_limit_source"] = limit.source;
+  if (cost.file_peak_bytes > 0 && limit.file_bytes < INT64_MAX) {
+    out["file_limit_bytes"] = limit.file_bytes;
+    out["file_limit_source"] = limit.source_of_files();
+  }
   out["fits"] = report.fits();
   if (prediction != nullptr) add_prediction(*prediction, out);
   for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
@@ -160,13 +164,13 @@ std::string plan_text(const PlanReport& report) {
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
   if (const std::string rests = rests_text(train); !rests.empty()) out += line("at rest", rests);
-  const auto is_short = [&](const char* tier, int64_t needed, int64_t limit_bytes) {
+  const auto is_short = [&](const char* tier, int64_t needed, int64_t limit_bytes, const std::string& source) {
     if (needed <= limit_bytes) return;
     const ComparedBytes bytes = compared_bytes(needed, limit_bytes);
-    out += line("does NOT fit", fmt::format("{} of {} {}: {}", bytes.one, bytes.other, tier, limit.source));
+    out += line("does NOT fit", fmt::format("{} of {} {}: {}", bytes.one, bytes.other, tier, source));
   };
-  if (!limit.includes_host) is_short("of host memory", cost.host_peak_bytes, limit.host_bytes);
-  is_short("in files", cost.file_peak_bytes, limit.file_bytes);
+  if (!limit.includes_host) is_short("of host memory", cost.host_peak_bytes, limit.host_bytes, limit.source);
+  is_short("in files", cost.file_peak_bytes, limit.file_bytes, limit.source_of_files());
   const ComparedBytes device = compared_bytes(report.needed_bytes(), limit.device_bytes);
   out += line(report.fits_device() ? "fits" : "does NOT fit",
               fmt::format("{}{}: {}", device.one, limit.device_bytes == INT64_MAX ? "" : " of " + device.other, limit.source));

@@ -15,8 +15,11 @@ struct MemoryLimit {
   int64_t device_bytes = 0;
   std::string source;
   bool includes_host = false;  // host memory comes out of the same
-  // Of a described machine; INT64_MAX: not known, or looked at where memory and files are taken.
+  // INT64_MAX: not known, or looked at where memory and files are taken.
   int64_t host_bytes = INT64_MAX, file_bytes = INT64_MAX;
+  std::string file_source = {};  // who says how much room there is in files; "": who says the rest
+
+  const std::string& source_of_files() const { return file_source.empty() ? source : file_source; }
 };
 
 // A plan with what it costs and where it would run. Refers to its parts; they must outlive it.

@@ -10,12 +10,14 @@
 
 #include "tests/launch/support/run_binary.h"
 #include "tests/offload/support/denied_call.h"
+#include "tests/runtime/support/machines.h"
 
 // State in files as a user meets it: paths and limits that are wrong, runs that are killed, runs that go on elsewhere.
 namespace zerostep::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 class OffloadRun : public ::testing::Test {
  protected:
@@ -139,14 +141,43 @@ TEST_F(OffloadRun, TiersWithoutRoomAreNamed) {
   std::vector<std::string> plan = arguments(set("none", "nvme", disk() + "/not/yet"), large);
   plan.front() = "plan";
   plan.insert(plan.end(), {"--world", "4", "--ranks-per-node", "2"});
-  const Outcome planned = place_.run(plan);
-  for (const char* word :
-       {"warning: --set zero_optimization.offload_optimizer={", ": zero_optimization.offload_optimizer.nvme_path: no space in ",
-        "2 ranks of this host need ", " on that disk, ", " are missing. Make space, or name a folder on another disk"})
-    EXPECT_SAYS(planned.err, word);
-  EXPECT_TRUE(fs::is_empty(disk()));
+  const std::string any_memory = "run.device_memory=1000000000000000",
+                    of_disk =
+                        "free on the disk of zero_optimization.offload_optimizer.nvme_path " + disk() + "/not/yet for each of 2 ranks";
+  for (const bool is_memory_short : {true, false}) {
+    std::vector<std::string> line = plan;
+    if (!is_memory_short) line.insert(line.end(), {"--set", any_memory});
+    const Outcome planned = place_.run(line);
+    EXPECT_EQ(planned.status, 2) << planned.err;
+    EXPECT_SAYS(planned.err, " in files; there are ");
+    EXPECT_SAYS(planned.err, " (" + of_disk + "): ");
+    EXPECT_SAYS(planned.err, "space on that disk, or an nvme_path on another");
+    EXPECT_EQ(count(planned.err, "are missing"), is_memory_short ? 2u : 1u) << planned.err;
+    EXPECT_EQ(count(planned.err, "no space in"), 0u) << "it is said once: " << planned.err;
+    EXPECT_SAYS(planned.out, " in files: " + of_disk + "\n");
+    EXPECT_TRUE(fs::is_empty(disk()));
+  }
+  plan.insert(plan.end(), {"--json", "--set", any_memory});
+  const json told = json::parse(place_.run(plan).out);
+  EXPECT_FALSE(told["fits"].get<bool>());
+  EXPECT_EQ(told["file_limit_source"], of_disk);
+  const auto free = static_cast<double>(fs::space(disk()).available);  // others may fill and empty it
+  EXPECT_NEAR(told["file_limit_bytes"].get<double>(), free / 2, 0.3 * free);
+  const auto needed = told["file_peak_bytes"].get<int64_t>();
+  EXPECT_GT(needed, told["file_limit_bytes"].get<int64_t>());
+  // Of a described machine its own disk counts, whatever there is here.
+  plan.insert(plan.end(), {"--machine", place_.path("machine.json")});
+  for (const int64_t there : {needed, needed - 1}) {
+    Machine machine = small_machine();
+    machine.host_bytes = 1'000'000'000'000'000;
+    machine.file_bytes = there;
+    write_machine(place_.path("machine.json"), machine);
+    const Outcome elsewhere = place_.run(plan);
+    EXPECT_EQ(elsewhere.status, there == needed ? 0 : 2) << elsewhere.err;
+    EXPECT_EQ(json::parse(elsewhere.out)["file_limit_bytes"], there);
+  }
   std::vector<std::string> unlimited = large;
-  unlimited.emplace_back("run.device_memory=1000000000000000");
+  unlimited.push_back(any_memory);
   expect_refused(train(set("none", "nvme", disk()), large), {"a rank needs ", "free memory of this machine", "offload_param.device"});
   expect_refused(train(set("cpu", "cpu", disk()), unlimited), {"of this machine's memory", " for the host", "\"nvme\""});
 }

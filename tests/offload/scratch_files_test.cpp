@@ -297,6 +297,10 @@ TEST_F(ScratchFilesTest, RoomIsThatOfADiskForAllRanks) {
   const std::vector<std::string> folders{folder(0) + "/deeper", folder(1)};
   EXPECT_NEAR(static_cast<double>(free_room(folders)), static_cast<double>(free), 0.3 * static_cast<double>(free));
   EXPECT_EQ(free_room({}), 0);
+  // A file system that does not count its bytes says nothing of room.
+  const std::vector<std::string> uncounted{"/proc"};
+  EXPECT_EQ(free_room(uncounted), INT64_MAX);
+  EXPECT_EQ(lack_of_room({{{"key", "/proc", most}}}, 1), "");
   EXPECT_EQ(lack_of_room({{{"key", folder(0), most / 2}}}, 2), "");
   const std::string together = lack_of_room({{{"first", folder(0) + "/deeper", most}, {"second", folder(1), most}}}, 1);
   EXPECT_SAYS(together, fmt::format("first: no space in {}/deeper: 1 rank of this host needs ", folder(0)));
