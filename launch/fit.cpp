@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -172,10 +173,17 @@ int best_of(const std::vector<FitCandidate>& candidates) {
   return best;
 }
 
-// Whether a candidate is rather shown than another: it alone fits, is faster, or lacks less.
+// How far a candidate is from fitting, the nearer the less: by the number of tiers that are short, then by which they are, since memory of
+// the device is harder to come by than the host's, and that harder than room in files, and then by the bytes.
+std::tuple<int, bool, bool, int64_t> distance_of(const FitCandidate& c) {
+  const bool device = c.lacks.device > 0, host = c.lacks.host > 0, file = c.lacks.file > 0;
+  return {static_cast<int>(device) + static_cast<int>(host) + static_cast<int>(file), device, host, c.lacks.sum()};
+}
+
+// Whether a candidate is rather shown than another: it alone fits, is faster, or is nearer to fitting.
 bool is_ahead(const FitCandidate& a, const FitCandidate& b) {
   if (a.fits() != b.fits()) return a.fits();
-  return a.fits() ? a.tokens_per_second > b.tokens_per_second : a.lacks.sum() < b.lacks.sum();
+  return a.fits() ? a.tokens_per_second > b.tokens_per_second : distance_of(a) < distance_of(b);
 }
 
 }  // namespace

@@ -78,7 +78,8 @@ struct FitResult {
   const FitOption& option(const FitCandidate& candidate, FitDimension dimension) const;
   // What the file is to say for a candidate.
   std::vector<FitSetting> settings(const FitCandidate& candidate) const;
-  // The fastest of each placement that fits, the fastest first; then of each other one the candidate that lacks least. Placements that are
+  // The fastest of each placement that fits, the fastest first; then of each other one the candidate that is nearest to fitting: that
+  // is short of the fewest tiers, of the host's memory rather than the device's, of the fewest bytes. Placements that are
   // one plan (the parameters of a model whose units all stay on the device rest nowhere else) are there once, as the simplest of them.
   std::vector<const FitCandidate*> placements() const;
   // best >= 0. Of each other value of a dimension that makes another plan, all other options as the best has them (residency as it must

@@ -137,7 +137,7 @@ ordered_json fit_json(const Report& report) {
   return out;
 }
 
-// Says that nothing fits, what the candidate that lacks least goes without, and what helps.
+// Says that nothing fits, what the candidate that is nearest to fitting goes without, and what helps.
 std::string nowhere_text(const Report& report) {
   const FitResult& result = report.result;
   const FitCandidate& nearest = *result.placements().front();

@@ -376,6 +376,34 @@ TEST_F(Fit, SaysWhatItChoosesAndWhatItLeavesAlone) {
   EXPECT_SAYS(place_.run({"plan", "--help"}).out, "those that it gives are kept");
 }
 
+// A model of 70 B on one consumer card: on the host it lacks memory there alone, which is nearer than a stage whose parameters stay on the
+// card, and which lacks fewer bytes in all.
+TEST_F(Fit, TheNearestIsShortOfTheFewestTiers) {
+  place_.write("llama.json", R"({"train_batch_size": 1, "bf16": {"enabled": true}, "activation_checkpointing": {"number_checkpoints": -1},
+    "zero_optimization": {"stage": "auto", "stage3_max_live_parameters": 0, "stage3_max_reuse_distance": 0},
+    "model": {"family": "llama", "num_hidden_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": 8,
+      "intermediate_size": 28672, "max_position_embeddings": 512, "vocab_size": 32000},
+    "data": {"tokenizer": "byte", "sequence_length": 512}, "run": {"name": "fitted", "output_dir": ")" +
+                                 place_.path("runs") + R"(", "steps": 2}})");
+  const std::string machine = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";
+  const Outcome fitted = place_.run({"plan", place_.path("llama.json"), "--machine", machine, "--fit", "--json"});
+  EXPECT_EQ(fitted.status, 2) << fitted.err;
+  EXPECT_SAYS(fitted.err, "Nearest is stage 3, parameters on the host, state on the host");
+  EXPECT_SAYS(fitted.err, " of host memory (");
+  EXPECT_EQ(count(fitted.err, "device memory"), 0u) << fitted.err;
+  // Never more tiers, nor the device's memory before another's.
+  std::vector<std::array<int64_t, 4>> distances;
+  const json fit = json::parse(fitted.out);
+  for (const json& candidate : fit["placements"]) {
+    const auto lack = [&](const char* tier) { return candidate["lacking_bytes"][tier].get<int64_t>(); };
+    const int64_t device = lack("device") > 0 ? 1 : 0, host = lack("host") > 0 ? 1 : 0, file = lack("file") > 0 ? 1 : 0;
+    distances.push_back({device + host + file, device, host, lack("device") + lack("host") + lack("file")});
+  }
+  EXPECT_GT(distances.size(), 2u);
+  EXPECT_TRUE(std::is_sorted(distances.begin(), distances.end()));
+  EXPECT_GT(distances.front()[3], distances.back()[3]) << "by bytes alone the order would be another";
+}
+
 // Parameters that all stay gathered rest nowhere else, whatever the tier of the others is called, and may be those of stage 2.
 TEST_F(Fit, ShowsEachPlanOnceByItsSimplestName) {
   const std::string persistent = "zero_optimization.stage3_param_persistence_threshold=1000000000";
