@@ -1,10 +1,14 @@
-// Predicted against measured step times. Run by hand on a quiet machine, after `zerostep bench machine` with as many ranks:
+// Predicted against measured step times, and what tiers cost. Run by hand on a quiet machine, after `zerostep bench machine` with as many
+// ranks:
 //   OMP_NUM_THREADS=1 mpirun -np 2 --bind-to none build/tests/prediction_bench [--machine FILE] [--rounds 5] [--only TEXT] [--folder DIR]
 //     [--detail]
-// GPT-2 of 8 layers, 512 wide, and a Llama of 8 layers, 512 wide; AdamW; stage 3 with overlap where it says no stage. --only: lines whose
-// name has TEXT. --folder: where files rest. --detail: what each kind of work took in the last step, beside what was predicted.
+// GPT-2 of 8 layers, 512 wide, and a Llama of 8 layers, 512 wide; AdamW; stage 3 with overlap where it says no stage. "over none" is a step
+// over that of the line without tiers, which is clipped; "over limit", of lines in files, over the longer of that step and of what the disk
+// needs for the step's bytes at the rates in the machine's file. --only: lines whose name has TEXT, and those without tiers that they are
+// compared with. --folder: where files rest. --detail: what each kind of work took in the last step, beside what was predicted.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +16,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -86,6 +91,9 @@ Config config_of(const Case& c, int world, const std::string& folder) {
   return config;
 }
 
+// The name of the line without tiers.
+std::string name_without_tiers(const Case& c) { return c.tier == Tier::Device ? c.name : c.name.substr(0, c.name.find(" in ")); }
+
 // Seconds by lane and first word of what was done.
 using Breakdown = std::map<std::string, double>;
 void add_to(Breakdown& out, const char* row, const std::string& name, double seconds) {
@@ -94,6 +102,7 @@ void add_to(Breakdown& out, const char* row, const std::string& name, double sec
 
 struct Result {
   double predicted = 0, measured = 0;
+  double disk_seconds = 0;  // for what a rank's files read and wrote in the step, each rank at the rates of one; 0: nothing rests there
   Breakdown predicted_parts, measured_parts;
 };
 
@@ -139,9 +148,14 @@ Result run(const Case& c, const Communicator& world, const Machine& machine, int
   double best_begin = 0;
   for (int round = -1; round < rounds; ++round) {
     const double begin = engine.trace()->now();
-    const double seconds = testing::seconds_of([&] { engine.train_step(round + 1, batches); });
+    StepResult step;
+    const double seconds = testing::seconds_of([&] { step = engine.train_step(round + 1, batches); });
     if (round < 0 || (out.measured > 0 && seconds >= out.measured)) continue;
     out.measured = seconds;
+    // The disk serves reads and writes in turn.
+    out.disk_seconds = 0;
+    if (step.file_bytes_read > 0) out.disk_seconds += static_cast<double>(step.file_bytes_read) / machine.file_read.bytes_per_second;
+    if (step.file_bytes_written > 0) out.disk_seconds += static_cast<double>(step.file_bytes_written) / machine.file_write.bytes_per_second;
     best_begin = begin;
   }
   for (const Trace::Interval& at : engine.trace()->intervals())
@@ -177,16 +191,28 @@ int main(int argc, char** argv) {
   }
   install_metered_allocator();
   if (world.rank() == 0)
-    std::printf("%s, %d ranks x %d threads, best of %d steps\n%-42s %12s %12s %18s\n", machine->name.c_str(), world.size(),
-                at::get_num_threads(), rounds, "", "predicted ms", "measured ms", "predicted/measured");
+    std::printf("%s, %d ranks x %d threads, best of %d steps\n%-42s %12s %12s %18s %9s %10s\n", machine->name.c_str(), world.size(),
+                at::get_num_threads(), rounds, "", "predicted ms", "measured ms", "predicted/measured", "over none", "over limit");
+  std::set<std::string> chosen;
+  for (const Case& c : cases())
+    if (c.name.find(only) != std::string::npos) chosen.insert({c.name, name_without_tiers(c)});
   std::vector<Result> results;
+  std::map<std::string, double> without_tiers;  // seconds of a step, by the name of the line
   for (const Case& c : cases()) {
-    if (c.name.find(only) == std::string::npos) continue;
+    if (!chosen.contains(c.name)) continue;
     const Result result = run(c, world, *machine, rounds, folder);
     if (world.rank() != 0) continue;
     results.push_back(result);
-    std::printf("%-42s %12.1f %12.1f %18.2f\n", c.name.c_str(), 1e3 * result.predicted, 1e3 * result.measured,
-                result.predicted / result.measured);
+    std::string over_none, over_limit;
+    if (c.tier == Tier::Device) {
+      without_tiers[c.name] = result.measured;
+    } else {
+      const double none = without_tiers.at(name_without_tiers(c));
+      over_none = fmt::format("{:.2f}", result.measured / none);
+      if (result.disk_seconds > 0) over_limit = fmt::format("{:.2f}", result.measured / std::max(result.disk_seconds, none));
+    }
+    std::printf("%-42s %12.1f %12.1f %18.2f %9s %10s\n", c.name.c_str(), 1e3 * result.predicted, 1e3 * result.measured,
+                result.predicted / result.measured, over_none.c_str(), over_limit.c_str());
     if (!detail) continue;
     Breakdown names = result.measured_parts;
     names.insert(result.predicted_parts.begin(), result.predicted_parts.end());
