@@ -19,6 +19,8 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
   Prediction out;
   out.machine = machine.name;
   out.is_unsteady = machine.is_unsteady;
+  out.file_read = machine.file_read;
+  out.file_write = machine.file_write;
   double tokens = 0;
   for (const TrainingPlan::Step& step : plan.steps) {
     const double share = share_of(config.step, step.kind);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/engine/training_plan.h"
+#include "runtime/timing/machine.h"
 #include "runtime/timing/simulation.h"
 
 namespace zerostep {
@@ -24,6 +25,7 @@ struct Prediction {
   double tokens_per_second = 0;  // of all ranks
   std::array<double, kLanes> lane_seconds = {}, bound_seconds = {};
   Lane bound_by = Lane::Compute;
+  Link file_read, file_write;  // the machine's, of one rank
 };
 // InputError where the machine has no figure of what a plan uses: of files, or of ranks beside the one that was measured.
 Prediction predict_training(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,

@@ -181,6 +181,20 @@ std::string evaluation_text(const std::vector<RunOutcome::Evaluated>& sets) {
   return out;
 }
 
+namespace {
+
+// How much of the steps' time the disk needs for what a rank moved, at the rates that it was measured with while every rank used it: it
+// serves reads and writes in turn. "": it was not measured.
+std::string share_of_disk(const Prediction& prediction, const RunOutcome& o) {
+  const Link &read = prediction.file_read, &write = prediction.file_write;
+  if (!read.is_known() || !write.is_known()) return "";
+  const double needed =
+      static_cast<double>(o.file_bytes_read) / read.bytes_per_second + static_cast<double>(o.file_bytes_written) / write.bytes_per_second;
+  return as_called(fmt::format(", {:.0f} % of what `zerostep bench machine` measured of the disk", 100 * needed / o.seconds));
+}
+
+}  // namespace
+
 std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& facts, const RunOutcome& o) {
   std::vector<std::string> out;
   std::string done = steps_text(o, report.config.run.steps);
@@ -218,9 +232,10 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                          planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0));
     if (o.file_bytes_read + o.file_bytes_written > 0)
       add_line(out, "disk",
-               fmt::format("{} read and {} written a step by rank 0: {:.3g} GB/s", human_bytes(o.file_bytes_read / steps_here),
+               fmt::format("{} read and {} written a step by rank 0: {:.3g} GB/s{}", human_bytes(o.file_bytes_read / steps_here),
                            human_bytes(o.file_bytes_written / steps_here),
-                           1e-9 * static_cast<double>(o.file_bytes_read + o.file_bytes_written) / o.seconds));
+                           1e-9 * static_cast<double>(o.file_bytes_read + o.file_bytes_written) / o.seconds,
+                           report.prediction != nullptr ? share_of_disk(*report.prediction, o) : ""));
     if (facts.resident_bytes > 0)
       add_line(out, "resident",
                resident_text(facts.resident_bytes, report.cost.host_peak_bytes + (facts.host_is_device ? report.cost.device_peak_bytes : 0),

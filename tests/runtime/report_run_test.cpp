@@ -105,6 +105,15 @@ TEST(RunFooter, ComparesTheProcessWithThePlan) {
   EXPECT_EQ(text().find("disk"), std::string::npos) << text();
   outcome.steps = 2, outcome.file_bytes_read = 3'000'000'000, outcome.file_bytes_written = 1'000'000'000;
   EXPECT_NE(text().find("disk           1.40 GiB read and 477 MiB written a step by rank 0: 4 GB/s\n"), std::string::npos) << text();
+  // In its second the run read for 0.6 s of a disk that reads 5 GB/s, and wrote for 0.25 s.
+  Prediction prediction;
+  report.prediction = &prediction;
+  EXPECT_SAYS(text(), " rank 0: 4 GB/s\n");
+  prediction.file_read.bytes_per_second = 5e9;
+  EXPECT_SAYS(text(), " rank 0: 4 GB/s\n");
+  prediction.file_write.bytes_per_second = 4e9;
+  EXPECT_SAYS(text(), " rank 0: 4 GB/s, 85 % of what `zerostep bench machine` measured of the disk\n");
+  report.prediction = nullptr;
   const int64_t all = report.cost.device_peak_bytes + report.cost.host_peak_bytes;
   facts.resident_bytes = 3 * all;
   outcome.resident_peak_bytes = 5 * all;
