@@ -23,7 +23,8 @@ ScratchOptions checked(ScratchOptions options) {
   if (options.stripe_bytes < 1) fail_input("stripes of {} bytes: at least 1 is expected", options.stripe_bytes);
   options.stripe_bytes = round_up(options.stripe_bytes, kAlignment);
   if (!options.aio.make_queue) options.aio.make_queue = io_queues();
-  if (!options.warn) options.warn = [](const std::string& text) { spdlog::warn("{}", text); };
+  for (auto* warn : {&options.warn, &options.warn_of_own})
+    if (!*warn) *warn = [](const std::string& text) { spdlog::warn("{}", text); };
   return options;
 }
 
@@ -50,7 +51,7 @@ ScratchFiles::ScratchFiles(ScratchOptions options, std::vector<FileBuffer> buffe
     checksums_.emplace_back(options_.verify ? static_cast<size_t>(buffer.num_chunks()) : 0);
   }
   for (const ScratchDemand& demand : demands(buffers_, options_))
-    files_.push_back(std::make_unique<ScratchFile>(demand, options_.rank, options_.warn));
+    files_.push_back(std::make_unique<ScratchFile>(demand, options_.rank, options_.warn, options_.warn_of_own));
 }
 
 ScratchFiles::~ScratchFiles() {

@@ -29,7 +29,10 @@ struct ScratchOptions {
   int rank = 0;                             // for names and messages
   bool verify = false;                      // `aio.verify`: checksums of chunks, kept in memory
   AioOptions aio;
-  std::function<void(const std::string&)> warn = nullptr;  // once for each thing; nullptr: the log
+  // Of what every rank of a host finds alike, once for each thing; nullptr: the log.
+  std::function<void(const std::string&)> warn = nullptr;
+  // Of what this rank has done and no other has to do any more: files of dead runs that it removed; nullptr: the log.
+  std::function<void(const std::string&)> warn_of_own = nullptr;
 };
 
 // A rank's buffers in files, one in each folder (ScratchFile). Their space is taken from the disks when the object is made, so that a full

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 
 #include "base/disk_space.h"
 #include "base/error.h"
+#include "base/file_lock.h"
 #include "base/format.h"
 #include "base/host_name.h"
 #include "offload/disk.h"
@@ -89,7 +91,11 @@ void require_permitted_size(const ScratchDemand& demand) {
              demand.key, human_bytes(demand.num_bytes), demand.num_bytes, demand.folder, limit.rlim_cur);
 }
 
-void remove_what_the_dead_left(const std::string& folder, const std::function<void(const std::string&)>& warn) {
+// The ranks of a host come here at one time, one after the other: the first removes all there is and tells how many, whichever it is. Where
+// the file system has no such locks they share the files, and each tells of its own.
+void remove_what_the_dead_left(const std::string& folder, const ScratchFile::Warn& warn, const ScratchFile::Warn& warn_of_own) {
+  const FileDescriptor turn(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (turn.is_open()) wait_for_lock(turn.get(), LOCK_EX);
   std::error_code error;
   int count = 0;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -101,8 +107,8 @@ void remove_what_the_dead_left(const std::string& folder, const std::function<vo
       warn(fmt::format("{} is left of a run that has ended and cannot be removed: {}", entry.path().string(), error.message()));
   }
   if (count > 0)
-    warn(fmt::format("{} scratch file{} of runs that were killed {} removed from {}", count, count == 1 ? "" : "s",
-                     count == 1 ? "was" : "were", folder));
+    warn_of_own(fmt::format("{} scratch file{} of runs that were killed {} removed from {}", count, count == 1 ? "" : "s",
+                            count == 1 ? "was" : "were", folder));
 }
 
 }  // namespace
@@ -180,11 +186,11 @@ NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int r
   return folders;
 }
 
-ScratchFile::ScratchFile(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn) {
+ScratchFile::ScratchFile(const ScratchDemand& demand, int rank, const Warn& warn, const Warn& warn_of_own) {
   NewFolders folders;
   make_folder(demand, folders);
   folders.keep();
-  remove_what_the_dead_left(demand.folder, warn);
+  remove_what_the_dead_left(demand.folder, warn, warn_of_own);
   descriptor_ = open_new_file(demand, rank, file_.path);
   file_.descriptor = descriptor_.get();
   has_name_ = ::unlink(file_.path.c_str()) != 0 && errno != ENOENT;
@@ -219,7 +225,7 @@ void ScratchFile::take_space(const ScratchDemand& demand, int rank) const {
 }
 
 // Some file systems refuse direct access when it is asked for, others when it is tried.
-void ScratchFile::go_direct(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn) {
+void ScratchFile::go_direct(const ScratchDemand& demand, int rank, const Warn& warn) {
   const int flags = ::fcntl(file_.descriptor, F_GETFL);
   if (demand.num_bytes == 0 || flags < 0) return;
   int error = ::fcntl(file_.descriptor, F_SETFL, flags | O_DIRECT) != 0 ? errno : 0;

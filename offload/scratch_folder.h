@@ -49,8 +49,9 @@ NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int r
 // that is open costs its owner nothing, so no lock is needed to tell runs that live from those that are dead.
 class ScratchFile {
  public:
-  // `warn`: once for each thing. InputError and RunError as ScratchFiles.
-  ScratchFile(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn);
+  using Warn = std::function<void(const std::string&)>;
+  // `warn` and `warn_of_own` as ScratchOptions. InputError and RunError as ScratchFiles.
+  ScratchFile(const ScratchDemand& demand, int rank, const Warn& warn, const Warn& warn_of_own);
   ScratchFile(const ScratchFile&) = delete;
   ScratchFile& operator=(const ScratchFile&) = delete;
   ~ScratchFile() { remove_name(); }
@@ -61,7 +62,7 @@ class ScratchFile {
 
  private:
   void take_space(const ScratchDemand& demand, int rank) const;
-  void go_direct(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn);
+  void go_direct(const ScratchDemand& demand, int rank, const Warn& warn);
 
   FileDescriptor descriptor_;
   IoFile file_;

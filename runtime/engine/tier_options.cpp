@@ -17,7 +17,7 @@ TierOptions tier_options(const Config& config, int rank, const Device& device) {
     options.rank = rank;
     options.verify = config.aio.verify;
     options.aio = aio;
-    if (rank > 0) options.warn = [](const std::string&) {};  // one rank speaks for all
+    if (rank > 0) options.warn = [](const std::string&) {};  // one rank speaks for all of what all find
     return options;
   };
   out.parameters = files("offload_param", config.zero.offload_param);

@@ -9,11 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <barrier>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/arena.h"
@@ -73,7 +76,7 @@ class ScratchFilesTest : public ::testing::Test {
     for (int i = 0; i < folders; ++i) options.folders.push_back(folder(i));
     options.rank = 3;
     options.aio = {.block_size = 8192, .queue_depth = 4};
-    options.warn = [this](const std::string& text) { warnings_.push_back(text); };
+    options.warn = options.warn_of_own = [this](const std::string& text) { warnings_.push_back(text); };
     return options;
   }
   std::string folder(int i) const { return scratch_.path("disk" + std::to_string(i)); }
@@ -224,6 +227,34 @@ TEST_F(ScratchFilesTest, NamesThatAreLeftAreRemovedAndNothingElse) {
   EXPECT_EQ(::pread(living, found, 5, 0), 5);
   EXPECT_STREQ(found, "alive");
   ::close(living);
+}
+
+// Ranks come at one time: one of them, whichever, removes all of it and tells how much it was.
+TEST_F(ScratchFilesTest, WhatIsLeftIsRemovedAndToldByOneRank) {
+  constexpr int kNobody = 999999999, kLeft = 400, kRanks = 4;
+  for (int round = 0; round < 5; ++round) {
+    std::filesystem::create_directories(folder(0));
+    for (int i = 0; i < kLeft; ++i)
+      std::ofstream(fmt::format("{}/zerostep_scratch_{}_{}_{}_abcdef", folder(0), host_name(), kNobody, i)) << "x";
+    std::array<std::vector<std::string>, kRanks> told;
+    std::barrier begin(kRanks);
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < kRanks; ++rank)
+      ranks.emplace_back([&, rank] {
+        ScratchOptions of_rank = options();
+        of_rank.rank = rank;
+        of_rank.warn = [](const std::string&) {};
+        of_rank.warn_of_own = [&, rank](const std::string& text) { told.at(rank).push_back(text); };
+        begin.arrive_and_wait();
+        ScratchFiles files(of_rank, {{"state", 8192, 8192}});
+      });
+    for (std::thread& rank : ranks) rank.join();
+    std::vector<std::string> all;
+    for (const auto& of_rank : told) all.insert(all.end(), of_rank.begin(), of_rank.end());
+    EXPECT_EQ(all,
+              std::vector<std::string>{fmt::format("{} scratch files of runs that were killed were removed from {}", kLeft, folder(0))});
+    EXPECT_EQ(names(folder(0)), std::vector<std::string>());
+  }
 }
 
 TEST_F(ScratchFilesTest, TheNextRunInAFolderLeavesALivingOneAlone) {

@@ -1,12 +1,16 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <fstream>
 #include <functional>
 
+#include "base/host_name.h"
+#include "runtime/engine/tier_options.h"
 #include "runtime/plan/state_chunks.h"
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/file_faults.h"
 #include "tests/runtime/support/zeroth_order_case.h"
+#include "tests/support/expect_says.h"
 
 // Where state rests changes where memory is taken, and no bit.
 namespace zerostep::testing {
@@ -49,6 +53,20 @@ TEST(Tiers, BackpropGivesTheSameBits) {
             EXPECT_LT(found.measured_peak, resident.measured_peak);
           }
         }
+}
+
+// Whichever rank comes first removes what killed runs left, and that is said.
+TEST(Tiers, AnyRankTellsOfTheFilesOfDeadRunsThatItRemoved) {
+  constexpr int kNobody = 999999999;  // no process has this number
+  for (const int rank : {0, 1}) {
+    TrainingCase test = TrainingCase::tiny();
+    const TierFolder folder;
+    put(test.config, {Tier::File, Tier::File}, folder);
+    std::ofstream(fmt::format("{}/zerostep_scratch_{}_{}_0_abcdef", folder.path, host_name(), kNobody)) << "x";
+    ::testing::internal::CaptureStdout();
+    { const ScratchFiles files(tier_options(test.config, rank).parameters, {{"parameters", 4096, 4096}}); }
+    EXPECT_SAYS(::testing::internal::GetCapturedStdout(), "1 scratch file of runs that were killed was removed from " + folder.path);
+  }
 }
 
 // What else says how state rests: each against the same run with everything on the device.
