@@ -80,6 +80,11 @@ std::string human_duration(double seconds) {
   return fmt::format("{} d {:02}:{:02}", days, hours % 24, minutes % 60);
 }
 
+std::string human_step_time(double seconds) {
+  if (seconds < 0.99995) return fmt::format("{:.1f} ms", 1e3 * seconds);
+  return seconds < 599.995 ? fmt::format("{:.2f} s", seconds) : fmt::format("{:.1f} min", seconds / 60);
+}
+
 std::string round_trip(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";

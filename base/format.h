@@ -17,6 +17,7 @@ struct ComparedBytes {
 };
 ComparedBytes compared_bytes(int64_t one, int64_t other);
 std::string human_duration(double seconds);                  // 42 s, 3:05, 2:03:05, 3 d 04:05
+std::string human_step_time(double seconds);                 // 7.5 ms, 12.34 s, 151.5 min: of one step, as far as it is predicted
 std::string counted(int64_t count, const char* what);        // 1 rank, 2 ranks
 std::string ranges_text(const std::vector<int>& ascending);  // 0-3, 5
 // The shortest decimal that reads back as the same double; nan, inf and -inf as such.

@@ -35,7 +35,7 @@ constexpr std::array kWithinPlacements{FitDimension::Recomputation, FitDimension
                                        FitDimension::Residency};
 
 std::string speed_text(const FitCandidate& c) {
-  return fmt::format("{:.3g} s a step, {} tokens/s, bound by {}", c.step_seconds, human_count(c.tokens_per_second), c.bound_by);
+  return fmt::format("{} a step, {} tokens/s, bound by {}", human_step_time(c.step_seconds), human_count(c.tokens_per_second), c.bound_by);
 }
 
 // Names a candidate's options in the dimensions where the search had a choice.

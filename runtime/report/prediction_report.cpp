@@ -21,8 +21,6 @@ constexpr double kLeastNamed = 0.02;  // of a column: less is a dot
 
 std::string percent(double part, double whole) { return fmt::format("{:.0f} %", whole > 0 ? 100 * part / whole : 0.0); }
 
-std::string time_text(double seconds) { return seconds < 1 ? fmt::format("{:.1f} ms", 1e3 * seconds) : fmt::format("{:.2f} s", seconds); }
-
 struct Letter {
   char letter;
   const char* meaning;
@@ -125,14 +123,14 @@ std::string prediction_text(const TrainingPlan& plan, const Prediction& predicti
   std::string out =
       fmt::format("\nTime of a step, predicted for {}{}\n", prediction.machine, prediction.is_unsteady ? ", " + unsteady_note() : "");
   const bool several = plan.steps.size() > 1;
-  out += fmt::format("  {:<30} {}{}, {} tokens/s\n", "step", time_text(prediction.step_seconds), several ? " on average" : "",
+  out += fmt::format("  {:<30} {}{}, {} tokens/s\n", "step", human_step_time(prediction.step_seconds), several ? " on average" : "",
                      grouped(static_cast<int64_t>(prediction.tokens_per_second + 0.5)));
   out += fmt::format("  {:<30} {} (of the longest chain of actions: {})\n", "bound by", name_of(prediction.bound_by),
                      chain_text(prediction.bound_seconds, prediction.step_seconds));
   for (size_t i = 0; i < prediction.steps.size(); ++i) {
     const auto& [kind, share, simulation] = prediction.steps[i];
     if (several)
-      out += fmt::format("  a step of {}: {}, {} of the steps\n", name_of(kind), time_text(simulation.seconds), percent(share, 1));
+      out += fmt::format("  a step of {}: {}, {} of the steps\n", name_of(kind), human_step_time(simulation.seconds), percent(share, 1));
     out += picture_of(plan.steps[i].plan, simulation);
   }
   return out;

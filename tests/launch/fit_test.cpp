@@ -191,6 +191,7 @@ TEST_F(Fit, KeepsWhatTheFileGives) {
   ASSERT_EQ(text.status, 0) << text.err;
   EXPECT_SAYS(text.out, "kept as the file gives them (\"auto\" frees them): zero_optimization.stage 2");
   EXPECT_SAYS(text.out, "train_micro_batch_size_per_gpu 4");
+  EXPECT_TRUE(std::regex_search(text.out, std::regex("\n  predicted [0-9.]+ ms a step, "))) << "as plan writes it: " << text.out;
   const json written = json::parse(place_.read("given.fit.json"), nullptr, true, true);
   EXPECT_EQ(written["zero_optimization"]["stage"], 2);
   EXPECT_EQ(written["train_micro_batch_size_per_gpu"], 4);

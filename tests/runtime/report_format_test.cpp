@@ -65,6 +65,11 @@ TEST(Format, Durations) {
   EXPECT_EQ(human_duration(NAN), "?");
   EXPECT_EQ(human_duration(-1), "?");
   EXPECT_EQ(human_duration(INFINITY), "?");
+  EXPECT_EQ(human_step_time(0.00746), "7.5 ms");
+  EXPECT_EQ(human_step_time(0.99996), "1.00 s");
+  EXPECT_EQ(human_step_time(12.345), "12.35 s");
+  EXPECT_EQ(human_step_time(599.99), "599.99 s");
+  EXPECT_EQ(human_step_time(9090), "151.5 min");
 }
 
 TEST(Format, NumbersReadBackAsTheyWere) {
