@@ -328,6 +328,10 @@ class Checker {
     std::string text = fmt::format("is {}; ", shown(value));
     if (type.is_path && (value.is_number() || value.is_boolean()))
       return fmt::format("{}expected {}: a path of that name is \"./{}\"", text, describe(type), value.dump());
+    const bool is_list = value.is_array() && std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_string(); });
+    if (type.kind == Kind::Texts && (value.is_string() || is_list))
+      return fmt::format("{}; expected {}, none of them empty",
+                         value.is_string() ? "is empty" : fmt::format("is {}, with an empty one", shown(value)), describe(type));
     if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + describe(type);
     const auto& name = value.get_ref<const std::string&>();
     for (const auto& [names, why] : {std::pair(type.later, "which is not in this version"), std::pair(type.others, "which there is not")}) {
@@ -351,7 +355,7 @@ class Checker {
   static std::string what_it_is_here(const json& value) {
     std::string name = value.is_string() ? value.get<std::string>() : "";
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    for (const auto& [part, type] : {std::pair("adam", "AdamW"), std::pair("lion", "Lion")})
+    for (const auto& [part, type] : {std::pair("adamw", "AdamW"), std::pair("adam", "Adam"), std::pair("lion", "Lion")})
       if (name.find(part) != std::string::npos)
         return fmt::format("; \"{}\" is one fused kernel here, and with zero_optimization.offload_optimizer the host runs it", type);
     return "";

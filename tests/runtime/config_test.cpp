@@ -292,6 +292,12 @@ TEST(Config, OffloadThatCannotBeIsRefused) {
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "b", "./a"]}})", {"nvme_path names \"./a\" twice"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "a/"]}})", {"nvme_path names \"a/\" twice"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": "~root/x"}})", {"nvme_path is \"~root/x\"", "$HOME"});
+  const std::string strings = "expected a string or a list of strings (or null)";
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ""}})",
+          {"nvme_path is empty; " + strings + ", none of them"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", ""]}})",
+          {"nvme_path is [\"a\",\"\"], with an empty one; " + strings + ", none of them"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", 1]}})", {"nvme_path is [\"a\",1]; " + strings + "."});
   const std::string both = tiny_refusal({R"(aio={"thread_count": 2, "intra_op_parallelism": 2})"});
   expect_words(both, {"aio.thread_count and aio.intra_op_parallelism are two names of one key", "keep aio.intra_op_parallelism"});
   EXPECT_EQ(both.find("Also"), std::string::npos) << both;

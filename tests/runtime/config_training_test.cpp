@@ -147,10 +147,14 @@ TEST(ConfigTraining, Optimizers) {
   expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"adjust_lr_fn": "rms"}})"}), {"adjust_lr_fn", "original"});
   expect_words(tiny_refusal({"optimizer={\"type\": \"Adagrad\"}"}), {"Adagrad", "AdamW"});
   // Names of classes and of variants, as other programs write them.
-  for (const char* name : {"DeepSpeedCPUAdam", "FusedAdam", "CPUAdam", "adamw_torch_fused", "paged_adamw_8bit"})
-    expect_words(tiny_refusal({"optimizer.type=" + std::string(name)}),
-                 {"optimizer.type is \"" + std::string(name) + "\"", "one of \"AdamW\"",
-                  "\"AdamW\" is one fused kernel here, and with zero_optimization.offload_optimizer the host runs it"});
+  const std::pair<const char*, const char*> names[] = {{"DeepSpeedCPUAdam", "Adam"},   {"DeepSpeed_Adam", "Adam"},
+                                                       {"FusedAdam", "Adam"},          {"CPUAdam", "Adam"},
+                                                       {"adamw_torch_fused", "AdamW"}, {"paged_adamw_8bit", "AdamW"}};
+  for (const auto& [name, here] : names)
+    expect_words(
+        tiny_refusal({"optimizer.type=" + std::string(name)}),
+        {"optimizer.type is \"" + std::string(name) + "\"", "one of \"AdamW\"",
+         "; \"" + std::string(here) + "\" is one fused kernel here, and with zero_optimization.offload_optimizer the host runs it"});
   expect_words(tiny_refusal({"optimizer.type=DeepSpeedCPULion"}), {"\"Lion\" is one fused kernel here"});
   EXPECT_EQ(tiny_refusal({"optimizer.type=Adagrad"}).find("fused"), std::string::npos);
   expect_words(tiny_refusal({"optimizer.params.max_grad_norm=1.0"}), {"max_grad_norm", "gradient_clipping"});
