@@ -26,10 +26,10 @@ fail() { say "$*" && exit 1; }
 
 if [ -z "$build" ]; then
   bash launch/setup.sh
-  TARGETS="zerostep zerostep_cuda cuda_tests cuda_bench fake_gpu fake_gpu_libtorch fake_gpu_driver" bash launch/build.sh
+  TARGETS="zerostep zerostep_cuda cuda_tests cuda_model_tests cuda_bench fake_gpu fake_gpu_libtorch fake_gpu_driver" bash launch/build.sh
   build=build
 fi
-programs=("$build/zerostep" "$build/tests/fake_gpu/cuda_tests" "$build/tests/fake_gpu/cuda_bench")
+programs=("$build/zerostep" "$build/tests/fake_gpu/cuda_tests" "$build/tests/fake_gpu/cuda_model_tests" "$build/tests/fake_gpu/cuda_bench")
 libraries=("$build/libzerostep_cuda.so")
 fakes=("$build/tests/fake_gpu/libfake_gpu.so" "$build/tests/fake_gpu/libfake_gpu_libtorch.so" "$build/tests/fake_gpu/libcuda.so.1")
 for file in "${programs[@]}" "${libraries[@]}" "${fakes[@]}" "$build/nccl_header.txt"; do

@@ -40,7 +40,7 @@ def probe(stage, programs):
     operators = os.path.join(programs.torch, "lib", "libtorch_cuda.so")
     if not os.path.exists(operators):
         stage.fail(f"there is no {operators}: this PyTorch is one without CUDA")
-    for path in [*map(programs.path, ("zerostep", "libzerostep_cuda.so", "cuda_tests", "cuda_bench")), operators]:
+    for path in [*map(programs.path, ("zerostep", "libzerostep_cuda.so", "cuda_tests", "cuda_model_tests", "cuda_bench")), operators]:
         name = os.path.basename(path)
         linked = programs.run(f"ldd {name}", ["ldd", path], 10)
         missing = sorted({line.strip() for line in linked.text.splitlines() if "not found" in line})
@@ -113,22 +113,27 @@ def compare_nccl(stage, header, library):
 # ---- kernels
 
 def kernels(stage, programs):
-    """cuda_tests on the device; then within compute-sanitizer."""
-    results = os.path.join(programs.logs, "cuda_tests.json")
-    if os.path.exists(results):
-        os.remove(results)
-    done = programs.run("cuda_tests", [programs.path("cuda_tests"), f"--gtest_output=json:{results}"], stage.left(), on_gpu=True)
-    if os.path.exists(results):
-        with open(results) as file:
-            found = json.load(file)
-        tests = [test for suite in found["testsuites"] for test in suite["testsuite"]]
-        failed = [f"{test['classname']}.{test['name']}: {test['failures'][0]['failure'].splitlines()[-1]}" for test in tests if test.get("failures")]
-        stage.figure("tests", len(tests), least=1)
-        stage.figure("tests that fail", len(failed))
-        for failure in failed:
-            stage.fail(failure)
-    if done.status != 0:
-        stage.fail(f"cuda_tests {done.why()}")
+    """The tests of kernels on the device; then within compute-sanitizer."""
+    num_tests = num_failed = 0
+    for program, some in (("cuda_tests", "CudaKernels.Casts:HostOperands.*"), ("cuda_model_tests", "ModelKernels.Dropout*:ModelKernels.Swiglu*")):
+        results = os.path.join(programs.logs, f"{program}.json")
+        if os.path.exists(results):
+            os.remove(results)
+        command = [programs.path(program), f"--gtest_output=json:{results}"] + ([f"--gtest_filter={some}"] if programs.is_short else [])
+        done = programs.run(program, command, stage.left(), on_gpu=True)
+        if os.path.exists(results):
+            with open(results) as file:
+                found = json.load(file)
+            tests = [test for suite in found["testsuites"] for test in suite["testsuite"]]
+            failed = [f"{test['classname']}.{test['name']}: {test['failures'][0]['failure'].splitlines()[-1]}" for test in tests if test.get("failures")]
+            num_tests += len(tests)
+            num_failed += len(failed)
+            for failure in failed:
+                stage.fail(failure)
+        if done.status != 0:
+            stage.fail(f"{program} {done.why()}")
+    stage.figure("tests", num_tests, least=1)
+    stage.figure("tests that fail", num_failed)
     sanitizer = shutil.which("compute-sanitizer") or next(iter(glob.glob("/usr/local/cuda/bin/compute-sanitizer")), None)
     for tool in ("memcheck", "racecheck"):
         if programs.is_fake:

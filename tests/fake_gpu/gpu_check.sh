@@ -13,7 +13,7 @@ check() {  # STAGES ARGUMENTS...
   local stages=$1 && shift
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
-check "probe equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "probe kernels equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
 check "ranks bandwidth streaming" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
@@ -22,7 +22,7 @@ python3 - "$work/out/gpu_check.json" <<'PYTHON'
 import json, sys
 stages = json.load(open(sys.argv[1]))["stages"]
 results = {name: stage["result"] for name, stage in stages.items()}
-assert results == {"probe": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "streaming": "pass"}, results
+assert results == {"probe": "pass", "kernels": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "streaming": "pass"}, results
 figures = stages["probe"]["figures"]
 assert figures["NCCL: header"] == figures["NCCL: library"] and figures["NCCL: header"].startswith("2."), figures
 assert stages["bandwidth"]["figures"] == {"rows of cuda_bench": 20}, stages["bandwidth"]
