@@ -54,7 +54,7 @@ std::array<at::Tensor, 3> gradients_of_operations(const at::Tensor& gradient, Te
                                                   const std::optional<at::Tensor>& mask) {
   const at::AutoGradMode with_graph(true);
   for (at::Tensor& t : qkv) t = t.detach().requires_grad_();
-  const at::Tensor y = FusedAttention::of(qkv[0], qkv[1], qkv[2], mask, causal);
+  const at::Tensor y = scaled_attention(qkv[0], qkv[1], qkv[2], mask, causal);
   const TensorList gradients = torch::autograd::grad({y}, qkv, {gradient});
   return {as_rows(gradients[0]), as_rows(gradients[1]), as_rows(gradients[2])};
 }

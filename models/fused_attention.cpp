@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -33,9 +34,15 @@ class DeterministicAlgorithms {
   static void end() {
     State& state = state_of_all();
     std::lock_guard lock(state.mutex);
-    if (--state.depth > 0) return;
-    at::globalContext().setDeterministicAlgorithms(state.before, state.warns_before);
-    at::globalContext().setDeterministicFillUninitializedMemory(state.fills_before);
+    if (state.depth == 0 || --state.depth > 0) return;
+    restore(state);
+  }
+  static void end_all() {
+    State& state = state_of_all();
+    std::lock_guard lock(state.mutex);
+    if (state.depth == 0) return;
+    state.depth = 0;
+    restore(state);
   }
 
  private:
@@ -44,11 +51,20 @@ class DeterministicAlgorithms {
     int depth = 0;
     bool before = false, warns_before = false, fills_before = false;
   };
+  static void restore(const State& state) {
+    at::globalContext().setDeterministicAlgorithms(state.before, state.warns_before);
+    at::globalContext().setDeterministicFillUninitializedMemory(state.fills_before);
+  }
   static State& state_of_all() {
     static State state;
     return state;
   }
 };
+
+std::atomic<bool>& is_to_repeat() {
+  static std::atomic<bool> repeats = true;
+  return repeats;
+}
 
 struct Begin final : torch::autograd::FunctionPreHook {
   variable_list operator()(const variable_list& gradients) override {
@@ -84,10 +100,20 @@ void make_backward_deterministic(const at::Tensor& attended) {
   node->add_post_hook(std::make_unique<End>());
 }
 
-at::Tensor FusedAttention::of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>& mask,
-                              bool causal) {
+void end_deterministic_algorithms() { DeterministicAlgorithms::end_all(); }
+
+void let_attention_repeat(bool repeats) {
+  static const bool uses_cudnn = at::globalContext().userEnabledCuDNNSDP();
+  is_to_repeat() = repeats;
+  at::globalContext().setSDPUseCuDNN(uses_cudnn && !repeats);
+}
+
+bool attention_repeats(at::Device device) { return !device.is_cpu() && is_to_repeat(); }
+
+at::Tensor scaled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>& mask,
+                            bool causal) {
   at::Tensor attended = at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal);
-  if (is_deterministic && !q.device().is_cpu() && attended.requires_grad()) make_backward_deterministic(attended);
+  if (attention_repeats(q.device()) && attended.requires_grad()) make_backward_deterministic(attended);
   return attended;
 }
 

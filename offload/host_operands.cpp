@@ -37,18 +37,18 @@ HostOperands::HostOperands(const Device& device, std::span<std::byte> memory)
 
 void HostOperands::update(const PieceUpdate& given, const OptimizerFormula& formula, const Stream& stream) {
   for (int64_t begin = 0; begin < given.piece.count; begin += elements_) {
-    Part part = bring(part_of(given, begin, std::min(elements_, given.piece.count - begin)), formula);
-    make(stream);
+    Part part = copy_to_host(part_of(given, begin, std::min(elements_, given.piece.count - begin)), formula);
+    update_waiting(stream);
     waiting_ = std::move(part);
   }
 }
 
 void HostOperands::finish(const Stream& stream) {
-  make(stream);
+  update_waiting(stream);
   for (const Slot& slot : slots_) slot.is_free.wait();
 }
 
-HostOperands::Part HostOperands::bring(const PieceUpdate& part, const OptimizerFormula& formula) {
+HostOperands::Part HostOperands::copy_to_host(const PieceUpdate& part, const OptimizerFormula& formula) {
   Slot& slot = slots_[std::exchange(next_slot_, (next_slot_ + 1) % kSlots)];
   Part out{part, part, formula, &slot, {}};
   const auto copy = [&](void* to, const void* from, DType type) {
@@ -70,8 +70,7 @@ HostOperands::Part HostOperands::bring(const PieceUpdate& part, const OptimizerF
   return out;
 }
 
-// The part that waits.
-void HostOperands::make(const Stream& stream) {
+void HostOperands::update_waiting(const Stream& stream) {
   if (!waiting_) return;
   const Part part = *std::exchange(waiting_, std::nullopt);
   part.slot->is_free.wait();

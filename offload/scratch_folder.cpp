@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -18,6 +19,7 @@
 #include <optional>
 #include <regex>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "base/disk_space.h"
@@ -92,10 +94,12 @@ void require_permitted_size(const ScratchDemand& demand) {
 }
 
 // The ranks of a host come here at one time, one after the other: the first removes all there is and tells how many, whichever it is. Where
-// the file system has no such locks they share the files, and each tells of its own.
+// the file system has no such locks, or somebody holds this one, they share the files, and each tells of its own.
 void remove_what_the_dead_left(const std::string& folder, const ScratchFile::Warn& warn, const ScratchFile::Warn& warn_of_own) {
   const FileDescriptor turn(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (turn.is_open()) wait_for_lock(turn.get(), LOCK_EX);
+  constexpr int kMostTries = 200;  // of 10 ms: one who does not end keeps nobody waiting
+  for (int tries = 0; turn.is_open() && tries < kMostTries && try_lock(turn.get(), LOCK_EX) == EWOULDBLOCK; ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   std::error_code error;
   int count = 0;
   for (const auto& entry : fs::directory_iterator(folder, error)) {

@@ -73,27 +73,38 @@ std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, cons
   std::map<std::string_view, std::vector<const std::string*>> by_values;
   for (const auto& [name, identity] : identities)
     if (identity) by_values[identity->values].push_back(&name);
-  // Of several runs of one identity one that is done.
+  std::set<std::string_view> given;  // names of former runs that points have
+  // Of several runs of one identity that no point has one that is done.
   const auto former_of = [&](const RunIdentity& identity) {
     const std::string* found = nullptr;
     if (const auto it = by_values.find(identity.values); it != by_values.end())
       for (const std::string* name : it->second)
-        if (identities.at(*name)->is_same(identity) && (found == nullptr || former.at(*found).row.state != SweepState::Done)) found = name;
+        if (!given.contains(*name) && identities.at(*name)->is_same(identity) &&
+            (found == nullptr || former.at(*found).row.state != SweepState::Done))
+          found = name;
     return found;
   };
   std::set<std::string> taken;
   for (const auto& [name, run] : former) taken.insert(name);
   std::vector<std::string> others, numbered, gone;
   std::vector<SweepPoint*> without;  // a former run
+  std::vector<std::pair<SweepPoint*, RunIdentity>> unknown;
   for (SweepPoint& point : points) {
-    const RunIdentity identity = identity_of(point.loaded);
+    RunIdentity identity = identity_of(point.loaded);
     const auto own = identities.find(point.name);
-    if (own != identities.end() && own->second && own->second->is_same(identity)) continue;
+    if (own != identities.end() && own->second && own->second->is_same(identity))
+      given.insert(own->first);
+    else
+      unknown.emplace_back(&point, std::move(identity));
+  }
+  for (const auto& [point, identity] : unknown) {
+    const auto own = identities.find(point->name);
     if (const std::string* name = former_of(identity)) {
-      others.push_back(fmt::format("{} is {}", point.name, *name));
-      point.name = *name;
+      others.push_back(fmt::format("{} is {}", point->name, *name));
+      point->name = *name;
+      given.insert(*name);
     } else if (own == identities.end() || own->second) {
-      without.push_back(&point);
+      without.push_back(point);
     }
   }
   for (SweepPoint* point : without) {

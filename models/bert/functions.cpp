@@ -267,7 +267,7 @@ std::array<at::Tensor, 3> attention_input(const at::Tensor& x, const Affine& q, 
 at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& allowed, const Dropout& dropout) {
   const auto& [q, k, v] = qkv;
   if (!dropout.active()) {
-    return FusedAttention::of(q, k, v, optional(allowed), false);
+    return scaled_attention(q, k, v, optional(allowed), false);
   }
   // GPT-2's is causal where nothing is said.
   const at::Tensor all =

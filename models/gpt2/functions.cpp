@@ -274,8 +274,8 @@ at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& all
     if (!records(q, k, v)) return DroppedAttention::run(q, k, v, allowed, dropout, nullptr);
     return DroppedAttention::apply(q, k, v, allowed.defined() ? std::optional(allowed) : std::nullopt, dropout);
   }
-  if (allowed.defined()) return FusedAttention::of(q, k, v, allowed, false);
-  return FusedAttention::of(q, k, v, {}, true);
+  if (allowed.defined()) return scaled_attention(q, k, v, allowed, false);
+  return scaled_attention(q, k, v, {}, true);
 }
 
 at::Tensor attention_output(const at::Tensor& residual, const at::Tensor& attended, const at::Tensor& weight, const at::Tensor& bias,

@@ -328,8 +328,8 @@ class Checker {
     std::string text = fmt::format("is {}; ", shown(value));
     if (type.is_path && (value.is_number() || value.is_boolean()))
       return fmt::format("{}expected {}: a path of that name is \"./{}\"", text, describe(type), value.dump());
-    const bool is_list = value.is_array() && std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_string(); });
-    if (type.kind == Kind::Texts && (value.is_string() || is_list))
+    const bool has_empty = value == "" || (value.is_array() && std::find(value.begin(), value.end(), "") != value.end());
+    if (type.kind == Kind::Texts && has_empty)
       return fmt::format("{}; expected {}, none of them empty",
                          value.is_string() ? "is empty" : fmt::format("is {}, with an empty one", shown(value)), describe(type));
     if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + describe(type);

@@ -64,7 +64,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
-  FusedAttention::is_deterministic = config.run.deterministic;
+  if (!device.is_host()) let_attention_repeat(config.run.deterministic);
   const KernelScratch scratch = kernel_scratch(config, plan_.any_step().options);
   if (scratch.sums) lanes_.kernels.take_scratch(scratch.parts, lanes_.compute);
   if (scratch.sums_of_reductions) lanes_.kernels.take_scratch(false, lanes_.communication);

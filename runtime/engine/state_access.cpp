@@ -40,8 +40,9 @@ void StateAccess::visit_places(std::span<const StatePlace> places, bool changes,
   }
 }
 
-// What a GPU has queued may still read and write memory of the host.
-void StateAccess::settle() { lanes_.compute.synchronize(); }
+void StateAccess::settle() {
+  if (!lanes_.device.is_host()) lanes_.compute.synchronize();
+}
 
 void StateAccess::copy_and_wait(void* to, const void* from, int64_t num_bytes) {
   lanes_.device.copy(lanes_.communication, to, from, num_bytes).wait();
@@ -119,11 +120,12 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   };
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
   out.assign(static_cast<size_t>(parameter.num_elements()), -0.0f);
-  settle();
-  if (!state_.has_masters(g.id) && state_.has_whole_parameters(g.id))
+  if (!state_.has_masters(g.id) && state_.has_whole_parameters(g.id)) {
+    settle();
     return visit_chunk({BufferKind::Parameters, g.id}, false, [&](const std::byte* at) {
       copy(at + num_bytes(g.layout.offset(place.index), g.type), g.type, 0, parameter.num_elements());
     });
+  }
   visit_places(
       places(Elements::Updated), false,
       [&](const StatePlace& p) { return p.piece.parameter == &parameter && p.piece.array == StatePiece::kValues; },

@@ -42,6 +42,8 @@ class StateAccess {
   void write(const Read& read, int64_t count, std::byte* target, DType type);
   // `count` values of `type` at `from`, as fp32.
   void read_values(const std::byte* from, DType type, int64_t count, float* out);
+  // Waits for a GPU, whose queued work may still read and write memory of the host. (A processor is done when a step returns, and whatever
+  // else works on the state has been waited for.)
   void settle();
   void copy_and_wait(void* to, const void* from, int64_t num_bytes);
   std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, state_.plan(), lanes_.group.rank(), elements); }

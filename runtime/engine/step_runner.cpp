@@ -10,6 +10,7 @@
 #include "base/format.h"
 #include "base/program_name.h"
 #include "models/error_text.h"
+#include "models/fused_attention.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/strategy/projected_gradients.h"
 #include "runtime/strategy/unchanged_weights.h"
@@ -175,6 +176,7 @@ void StepRunner::leave_step() noexcept {
   // What they run may use what the caller has lent, and slots that whoever reads the state next needs.
   for (Stream* stream : lanes_.streams())
     if (stream != &lanes_.communication) stream->drain();
+  end_deterministic_algorithms();
   run_ = nullptr;
   has_lost_update_ |= pending_ != nullptr || is_applying_;
   pending_ = own_update_ = nullptr;

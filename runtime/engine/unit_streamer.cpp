@@ -61,13 +61,20 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ShardedState& sta
     }
     groups_.push_back(std::move(tensors));
   }
+  // What a unit keeps on a GPU lies among the compute stream's tensors: LibTorch takes pieces of memory for each stream.
+  if (lanes_.device.is_host())
+    make_units(model);
+  else
+    lanes_.compute.launch([&] { make_units(model); });  // at once
+}
+
+void UnitStreamer::make_units(const ModelDefinition& model) {
   for (size_t u = 0; u < layout_.units.size(); ++u) {
     std::vector<at::Tensor> parameters;
     for (size_t p = 0; p < layout_.units[u].parameters.size(); ++p)
       parameters.push_back(parameter(static_cast<int>(u), static_cast<int>(p)));
     for (const BorrowedParameter& b : layout_.units[u].borrowed) parameters.push_back(parameter(b.unit, b.parameter));
-    // What a unit keeps on a GPU lies among the compute stream's tensors: LibTorch takes pieces of memory for each stream.
-    lanes_.compute.launch([&] { units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters))); });
+    units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters)));
   }
 }
 

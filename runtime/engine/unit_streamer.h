@@ -41,6 +41,7 @@ class UnitStreamer {
     at::Tensor flat, flat_gradient;
     std::vector<at::Tensor> parameters;
   };
+  void make_units(const ModelDefinition& model);
   void point(const at::Tensor& flat, void* data) const;
 
   const ModelLayout& layout_;

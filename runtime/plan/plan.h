@@ -116,7 +116,7 @@ bool reads_parameters(const ModelLayout& layout, const Visit& visit);
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options);
 // Whether gradients are kept whole between micro-batches (stages 0 and 1, a single rank that has them on its device).
 bool keeps_gradients_whole(const PlanOptions& options);
-// Whether the host updates a group, and whether it does that to copies since parameters or gradients lie on a GPU.
+// Whether the host updates a group, and whether it does that to copies since its parameters lie on a GPU (as whole gradients then may).
 bool updates_on_host(const FlatGroup& group, const Plan& plan);
 bool updates_copies(const FlatGroup& group, const Plan& plan);
 // Whether every rank updates every element (stage 0) or its own part.

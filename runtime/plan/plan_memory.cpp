@@ -18,9 +18,7 @@ bool updates_on_host(const FlatGroup& group, const Plan& plan) {
   return group.state_tier != Tier::Device && state_chunks(group, plan).count > 0;
 }
 bool updates_copies(const FlatGroup& group, const Plan& plan) {
-  const PlanOptions& o = plan.options;
-  const bool reads_of_device = o.gradient_in_update && plan.has_backward && (keeps_gradients_whole(o) || o.gradient_tier == Tier::Device);
-  return !o.host_is_device && !group.assigned && updates_on_host(group, plan) && (group.tier == Tier::Device || reads_of_device);
+  return !plan.options.host_is_device && !group.assigned && updates_on_host(group, plan) && group.tier == Tier::Device;
 }
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 

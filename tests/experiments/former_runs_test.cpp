@@ -150,6 +150,13 @@ TEST_F(FormerRunsOf, AnotherBaseIsRefusedByTheKeysThatDiffer) {
   EXPECT_EQ(said(seeds, changed("\"steps\": 8", "\"steps\": 8, \"checkpoint_interval\": 3, \"keep_checkpoints\": 2")), "nothing thrown");
 }
 
+// Points may differ in what is kept of them alone.
+TEST_F(FormerRunsOf, OneFormerRunIsThatOfOnePoint) {
+  const FormerRuns former = done(R"("grid": {"run.keep_checkpoints": [2]})");
+  EXPECT_EQ(names(R"("grid": {"run.keep_checkpoints": [4, 2]})", former), (Names{"keep_checkpoints=4", "keep_checkpoints=2"}));
+  EXPECT_EQ(names(R"("grid": {"run.keep_checkpoints": [4, 5]})", former), (Names{"keep_checkpoints=2", "keep_checkpoints=5"}));
+}
+
 TEST_F(FormerRunsOf, RunsThatASearchHasLeftBehindGoOnWithoutIt) {
   FormerRows rows;
   rows.rows.resize(3);

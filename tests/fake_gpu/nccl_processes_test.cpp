@@ -72,8 +72,13 @@ struct Rank {
   float* values;
 };
 
-// What rank 0 of two is told of an operation that both have queued, and that rank 1's GPU does not begin since `breaks(pid)` has ended or
-// stopped its process.
+// Ends a process of the test, stopped or not, when it goes.
+struct KilledAtEnd {
+  pid_t process;
+  ~KilledAtEnd() { ::kill(process, SIGKILL); }
+};
+
+// Rank 0 of two is told `parts` of an operation that both have queued where a signal ends or stops rank 1, whose GPU has not begun it.
 void expect_broken(double timeout_seconds, int signal, const std::vector<std::string>& parts) {
   const std::vector<int> statuses = test::run_processes(2, {.timeout_seconds = kSeconds}, {}, [&](Communicator world) {
     Rank rank(world, timeout_seconds);
@@ -82,18 +87,18 @@ void expect_broken(double timeout_seconds, int signal, const std::vector<std::st
     Stream host = rank.gpu.host_stream("gate");
     if (world.rank() == 1) rank.stream.wait(host.enqueue([&gate] { gate.pass(); }));
     const Event event = rank.all_reduce("h.3");
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the ranks meet
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // long enough for the ranks to meet
     if (world.rank() == 1) {
       ::raise(signal);
       gate.open();
       return;
     }
+    const KilledAtEnd other{std::stoi(pids[1])};
     const auto start = std::chrono::steady_clock::now();
     const std::string error = message_of<RunError>([&] { event.wait(); });
     EXPECT_LT(seconds_since(start), 5);
     for (const std::string& part : parts) EXPECT_SAYS(error, part);
     EXPECT_NE(message_of<RunError>([&] { rank.all_reduce("after").wait(); }), "nothing thrown");
-    ::kill(std::stoi(pids[1]), SIGKILL);
   });
   EXPECT_EQ(statuses[0], 0);
   EXPECT_TRUE(WIFSIGNALED(statuses[1]));

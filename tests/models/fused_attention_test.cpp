@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 namespace zerostep {
@@ -43,6 +44,32 @@ TEST(FusedAttention, IsDeterministicWhileItsBackwardRunsAndNothingElseIs) {
   EXPECT_EQ(of_others, std::vector<bool>(3, false));
   EXPECT_FALSE(at::globalContext().deterministicAlgorithms());
   EXPECT_TRUE(at::globalContext().deterministicFillUninitializedMemory());
+}
+
+// On a GPU, unless it need not be.
+TEST(FusedAttention, IsAskedForItWhereItIsToRepeat) {
+  const at::Device gpu(at::kCUDA, 0);
+  EXPECT_TRUE(attention_repeats(gpu));
+  EXPECT_FALSE(attention_repeats(at::kCPU));
+  let_attention_repeat(true);
+  EXPECT_FALSE(at::globalContext().userEnabledCuDNNSDP());
+  let_attention_repeat(false);
+  EXPECT_FALSE(attention_repeats(gpu));
+  EXPECT_TRUE(at::globalContext().userEnabledCuDNNSDP());
+  let_attention_repeat(true);
+}
+
+struct Fail final : torch::autograd::FunctionPreHook {
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list&) override { throw std::runtime_error("no memory"); }
+};
+
+TEST(FusedAttention, LeavesNothingBehindWhereItFails) {
+  const at::Tensor q = at::randn({1, 1, 4, 16}).requires_grad_(), attended = at::scaled_dot_product_attention(q, q, q);
+  make_backward_deterministic(attended);
+  attended.grad_fn()->add_pre_hook(std::make_unique<Fail>());
+  EXPECT_ANY_THROW(attended.sum().backward());
+  end_deterministic_algorithms();
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithms());
 }
 
 TEST(FusedAttention, IsLookedForInVainBehindOtherOperations) {
