@@ -235,7 +235,7 @@ class ActionTimes {
     const bool on_host = updates_on_host(g, plan_) || g.tier != Tier::Device;
     double out = static_cast<double>(a.bytes) / (on_host ? machine_.host_update_bytes_per_second : machine_.update_bytes_per_second);
     if (follows_estimate_) out += noise(elements * static_cast<double>(config_.step.queries));
-    if (updates_copies(g, plan_)) {  // what is read comes, and what is changed goes, beside the updates
+    if (on_host && g.tier == Tier::Device) {  // what is read comes, and what is changed goes, beside the updates
       const bool reads_values = g.type == DType::F32 || !has_masters(g, plan_.options);
       const bool reads_gradient = a.reads_gradient && keeps_gradients_whole(plan_.options);
       const auto value_bytes = static_cast<double>(size_of(g.type));

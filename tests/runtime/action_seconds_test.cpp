@@ -156,12 +156,14 @@ TEST(ActionSeconds, UpdatesMoveTheirBytesAtTheRateOfTheirTier) {
     Machine m = instant_machine();
     (on_host ? m.host_update_bytes_per_second : m.update_bytes_per_second) = 1e6;
     expect_near(p.seconds_of(m, ActionKind::Update), p.bytes(ActionKind::Update) / 1e6);
-    // Where the host is another memory, updated parameters go to the device and gradients come from there.
+    // Where the host is another memory, parameters come from the device and go back, beside each other, and gradients come from there.
     m = instant_machine();
     m.host_is_device = m.lanes_share_cores = false;
     m.host_to_device = {0.25, 1e6};
     m.device_to_host = {0.5, 1e6};
-    EXPECT_NEAR(p.seconds_of(m, ActionKind::Update), on_host ? 0.25 * p.calls(ActionKind::Update) + 4 * p.trained(true) / 1e6 : 0, 1e-9);
+    EXPECT_NEAR(p.seconds_of(m, ActionKind::Update), on_host ? 0.5 * p.calls(ActionKind::Update) + 4 * p.trained(true) / 1e6 : 0, 1e-9);
+    m.host_to_device.latency_seconds = 0.75;
+    EXPECT_NEAR(p.seconds_of(m, ActionKind::Update), on_host ? 0.75 * p.calls(ActionKind::Update) + 4 * p.trained(true) / 1e6 : 0, 1e-9);
     const double reduced = p.test.config.batch.accumulation_steps * p.trained(true);
     EXPECT_NEAR(p.seconds_of(m, ActionKind::Reduce), on_host ? 0.5 * p.calls(ActionKind::Reduce) + 4 * reduced / 1e6 : 0, 1e-9);
   }
