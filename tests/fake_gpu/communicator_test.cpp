@@ -31,13 +31,6 @@ using test::CommunicatorCase;
 
 constexpr int kGpus = 4;  // LibTorch counts them once in a process
 
-Communicator nccl_of(const Communicator& world, const Device& gpu, const NcclOptions& options = {30, true}) {
-  std::string why_not;
-  const auto made = make_nccl_communicator(world, gpu, options, why_not);
-  if (!made) throw RunError(why_not);
-  return *made;
-}
-
 class GpuCommunicator : public ::testing::TestWithParam<std::tuple<CommunicatorCase, int, bool>> {
  protected:
   void SetUp() override { fake_gpu::configure({.num_devices = kGpus, .is_strict = true}); }

@@ -10,7 +10,6 @@
 
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/on_gpu.h"
-#include "sharding/nccl_communicator.h"
 #include "tests/sharding/support/communicator_cases.h"
 #include "tests/sharding/support/forked_ranks.h"
 #include "tests/support/expect_says.h"
@@ -22,13 +21,6 @@ namespace zerostep::testing {
 namespace {
 
 constexpr double kSeconds = 30;
-
-Communicator nccl_of(const Communicator& world, const Device& gpu, double timeout_seconds = kSeconds) {
-  std::string why_not;
-  const auto made = make_nccl_communicator(world, gpu, {timeout_seconds, true}, why_not);
-  if (!made) throw RunError(why_not);
-  return *made;
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -53,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, NcclProcesses, ::testing::Combine(::testing::Val
 struct Rank {
   Rank(const Communicator& world, double timeout_seconds)
       : gpu(Device::cuda(world.rank())),
-        group(nccl_of(world, gpu, timeout_seconds)),
+        group(nccl_of(world, gpu, {timeout_seconds, true})),
         stream(gpu.stream("communication")),
         memory(gpu.memory("values", 2 << 20)) {
     group.lend_staging({static_cast<std::byte*>(memory.allocate(1 << 20, "staging")), 1 << 20});

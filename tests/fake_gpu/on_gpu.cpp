@@ -137,4 +137,11 @@ Communicator on_gpu(const Communicator& group, int gpu, int64_t staging_bytes) {
   return Communicator(std::make_shared<OnGpu>(group, gpu, staging_bytes));
 }
 
+Communicator nccl_of(const Communicator& world, const Device& gpu, const NcclOptions& options) {
+  std::string why_not;
+  const auto made = make_nccl_communicator(world, gpu, options, why_not);
+  if (!made) throw RunError(why_not);
+  return *made;
+}
+
 }  // namespace zerostep::testing
