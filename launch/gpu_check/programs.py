@@ -55,7 +55,7 @@ class Run:
         """Of a traced run on one rank whose weights rest in memory of the host and are read once a step: bytes a second of the copies to the device, while
         they are under way, after the first step. None where the trace tells of other readings."""
         with open(os.path.join(self.folder, "trace_rank0.json")) as file:
-            copies = [event for event in json.load(file)["traceEvents"] if event["name"].startswith("gather ")]
+            copies = [event for event in json.load(file)["traceEvents"] if event["name"].startswith("bring ")]
         seconds = {}
         for copy in sorted(copies, key=lambda event: event["ts"]):
             seconds.setdefault(copy["name"], []).append(1e-6 * copy["dur"])

@@ -448,7 +448,7 @@ def streaming(stage, programs):
         if line and rate:
             stage.figure(f"{name}: copies in the pipeline over a plain loop's", 1e-9 * rate / line, least=0.9)
         if line and products:
-            # A step reads the weights once for its directions; what updates read and write comes on top.
+            # A step brings the weights once, for the update of the step before and its own directions, and takes them back beside that.
             bound = max(2 * parameters / (1e9 * line), run.plan["flops"] / (1e12 * products))
             stage.figure(f"{name}: over max(one reading of the weights, operations)", seconds[size, queries] / bound, most=1.15 if size == "7B" else None)
         else:

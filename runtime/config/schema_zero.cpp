@@ -18,7 +18,7 @@ const Key kKeys[] = {
      "communicate while the next unit computes; true at stage 3, else false, where it is missing"},
     {"zero_optimization.round_robin_gradients", H, boolean(), "false", "every rank owns a share of every parameter, not of every unit"},
     {"zero_optimization.sub_group_size", H, integer(0), "1000000000",
-     "elements that the optimizer updates at once; 0: as few as there can be"},
+     "elements that the optimizer updates at once; 0: as few as there can be; of state in files 4 Mi at most"},
     {"zero_optimization.ignore_unused_parameters", H, boolean(), "true", "a parameter without a gradient is no error"},
     {"zero_optimization.stage3_max_live_parameters", H, integer(0), "1000000000", "gathered elements held at once; 0 is one unit"},
     {"zero_optimization.stage3_max_reuse_distance", H, integer(0), "1000000000",

@@ -67,7 +67,16 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       for (Stream* lane : lanes_.streams()) lane->wait(lanes_.compute.record());
       break;
     case ActionKind::Gather:
-      return streamer_.gather(action.group, action.slot);
+      return streamer_.gather(action.group, action.slot, action.has_shard);
+    case ActionKind::BringShard:
+    case ActionKind::ReturnShard: {
+      const bool brings = action.kind == ActionKind::BringShard;
+      Stream& lane = lanes_.stream_of(action.lane);
+      if (!brings && !update) return lane.record();  // nothing has changed it
+      return lanes_.traced(action.lane, name_in_trace(plan, action), [&] {
+        return brings ? streamer_.bring_shard(action.group, action.slot, lane) : streamer_.return_shard(action.group, action.slot, lane);
+      });
+    }
     case ActionKind::Release:
       if (!lanes_.device.is_host()) break;  // whose memory the host cannot fill
       return lanes_.launch([this, &action] { weights_.poison(action.group, action.slot); });
@@ -109,7 +118,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
         const auto scope = lanes_.traced(action.lane, name_in_trace(plan, action));
         update_part(action, *update);
       };
-      return is_on_host ? lanes_.launch_on_host(work) : lanes_.launch(work);
+      return is_on_host ? lanes_.launch_on_host(work) : lanes_.launch(work, action.lane);
     }
     case ActionKind::GatherUpdated: {
       if (!update) return lanes_.communication.record();  // what waits for it waits for what stands before it in its lane
@@ -126,9 +135,11 @@ void ActionLauncher::update_part(const Action& action, const PendingUpdate& upda
   const FlatKernels& kernels = is_on_host ? host_kernels() : lanes_.kernels;
   const Stream& stream = lanes_.stream_of(action.lane);
   HostOperands* const copies = is_on_host && host_operands_ ? &*host_operands_ : nullptr;
-  optimizer_.update(action.group, action.begin, action.end, update.scalars, [&](const PieceUpdate& piece, const OptimizerFormula& formula) {
+  const auto kernel = [&](const PieceUpdate& piece, const OptimizerFormula& formula) {
     copies != nullptr ? copies->update(piece, formula, stream) : kernels.update(piece, formula, stream);
-  });
+  };
+  const Optimizer::Part part{action.group, action.begin, action.end, action.slot};
+  optimizer_.update(part, update.scalars, kernel);
   if (copies != nullptr) copies->finish(stream);
 }
 

@@ -67,7 +67,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
   if (!device.is_host()) let_attention_repeat(config.run.deterministic);
   const KernelScratch scratch = kernel_scratch(config, plan_.any_step().options);
   if (scratch.sums) lanes_.kernels.take_scratch(scratch.parts, lanes_.compute);
-  if (scratch.sums_of_reductions) lanes_.kernels.take_scratch(false, lanes_.communication);
+  if (scratch.communication_sums) lanes_.kernels.take_scratch(scratch.communication_parts, lanes_.communication);
   lanes_.group.agree_on_host_memory(state_.store().is_communicated_memory_pinned());
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());

@@ -62,7 +62,7 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
   if (config.step.queries_per_pass > 0) return config.step.queries_per_pass;
   const bool instructed = config.step.mode == StepConfig::Mode::Instruct;
   const bool gains = (world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0))) ||
-                     config.step.perturbation == StepConfig::Perturbation::LowRank;
+                     config.zero.offload_param.tier != Tier::Device || config.step.perturbation == StepConfig::Perturbation::LowRank;
   const StepLoads loads(config, model, objective);
   int64_t chosen = 1, limit = static_cast<int64_t>(kShareOfLimit * static_cast<double>(config.run.device_memory));
   for (int64_t k = 1; gains && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
@@ -132,7 +132,10 @@ StepParts plan_parts(const Config& config, const Objective& objective, int world
 // Whether a step gains when its update stands elsewhere than at its end.
 bool gains_elsewhere(const Config& config, const StepKind& kind) {
   if (kind.update == StepKind::Update::Gradient) return config.zero.offload_optimizer.tier != Tier::Device;
-  return !config.step.uses_backprop() && config.zero.offload_param.tier == Tier::File;
+  if (config.step.uses_backprop()) return false;
+  // Parameters come from files, or to a GPU, once for the update and the queries behind it; a GPU works beside the host that updates.
+  const Tier parameters = config.zero.offload_param.tier, state = config.zero.offload_optimizer.tier;
+  return parameters == Tier::File || (config.run.device == "cuda" && (parameters != Tier::Device || state != Tier::Device));
 }
 
 // Whether it may.
@@ -188,7 +191,7 @@ StreamsApart TrainingPlan::streams_apart(bool host_is_device) const {
     for (const Action& a : step.plan.actions) {
       const bool is_beside_visits = step.plan.applies_pending || step.plan.updates_in_backward;
       out.host_compute |= (is_beside_visits || !host_is_device) && a.lane == Lane::HostCompute;
-      out.checkpoints |= a.lane == Lane::DeviceToHost;
+      out.copies |= a.lane == Lane::DeviceToHost;
     }
   return out;
 }

@@ -87,15 +87,36 @@ void UnitStreamer::point(const at::Tensor& flat, void* data) const {
   flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, flat.device()));
 }
 
-Event UnitStreamer::gather(int group, int slot) {
+std::vector<UnitStreamer::ShardSlice> UnitStreamer::shard_slices(int group, int slot) const {
   const FlatGroup& g = layout_.group(group);
-  std::byte* target = state_.parameter_slot(group, slot);
-  const std::byte* shard = state_.parameters(group);
-  std::vector<Segment> segments;
+  std::byte* whole = state_.parameter_slot(group, slot);
+  std::byte* shard = state_.parameters(group);
+  std::vector<ShardSlice> out;
   for (const FlatLayout::Slice& s : g.layout.slices())
-    segments.push_back({shard + num_bytes(s.shard_begin, g.type), target + num_bytes(s.full_begin, g.type), s.per_rank});
+    out.push_back(
+        {shard + num_bytes(s.shard_begin, g.type), whole + num_bytes(s.full_begin + lanes_.group.rank() * s.per_rank, g.type), s.per_rank});
+  return out;
+}
+
+Event UnitStreamer::gather(int group, int slot, bool has_shard) {
+  const FlatGroup& g = layout_.group(group);
+  std::vector<Segment> segments;
+  for (const ShardSlice& s : shard_slices(group, slot))
+    segments.push_back({has_shard ? s.in_slot : s.at_rest, s.in_slot - num_bytes(lanes_.group.rank() * s.count, g.type), s.count});
   return lanes_.communicate("gather " + g.name,
                             [&] { return lanes_.group.all_gather(segments, g.type, lanes_.communication, g.name.c_str()); });
+}
+
+Event UnitStreamer::bring_shard(int group, int slot, Stream& stream) {
+  for (const ShardSlice& s : shard_slices(group, slot))
+    lanes_.device.copy(stream, s.in_slot, s.at_rest, num_bytes(s.count, layout_.group(group).type));
+  return stream.record();
+}
+
+Event UnitStreamer::return_shard(int group, int slot, Stream& stream) {
+  for (const ShardSlice& s : shard_slices(group, slot))
+    lanes_.device.copy(stream, s.at_rest, s.in_slot, num_bytes(s.count, layout_.group(group).type));
+  return stream.record();
 }
 
 Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {

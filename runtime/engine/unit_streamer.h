@@ -20,8 +20,11 @@ class UnitStreamer {
   // What is passed must outlive the object.
   UnitStreamer(const ModelDefinition& model, const ShardedState& state, Lanes& lanes);
 
-  // Enqueues the all-gather of a group's shards into a parameter slot.
-  Event gather(int group, int slot);
+  // Enqueues the all-gather of a group's shards into a parameter slot. `has_shard`: this rank's part is there already.
+  Event gather(int group, int slot, bool has_shard);
+  // Enqueues the copy of this rank's shard from where it rests to its place in a parameter slot, and back.
+  Event bring_shard(int group, int slot, Stream& stream);
+  Event return_shard(int group, int slot, Stream& stream);
   // Enqueues the all-gather of updated parts into whole parameters.
   Event gather_updated(const std::vector<CollectivePart>& parts, bool all_gather);
 
@@ -43,6 +46,12 @@ class UnitStreamer {
   };
   void make_units(const ModelDefinition& model);
   void point(const at::Tensor& flat, void* data) const;
+  struct ShardSlice {
+    std::byte *at_rest, *in_slot;
+    int64_t count;
+  };
+  // This rank's part of each slice of a group.
+  std::vector<ShardSlice> shard_slices(int group, int slot) const;
 
   const ModelLayout& layout_;
   const ShardedState& state_;

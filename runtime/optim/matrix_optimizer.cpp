@@ -65,7 +65,7 @@ void MatrixOptimizer::update(const Action& action, const UpdateScalars& scalars)
   };
   for_each_share(action, [&](const AssignedParameter& p, const Share& share, const float* made, const float* arrived) {
     const int64_t begin = share.piece.shard_offset;
-    if (share.rank == me) optimizer_.update(p.group, begin, begin + share.piece.count, scalars, step, p.owner == me ? made : arrived);
+    if (share.rank == me) optimizer_.update({p.group, begin, begin + share.piece.count}, scalars, step, p.owner == me ? made : arrived);
   });
 }
 

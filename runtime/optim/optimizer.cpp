@@ -50,7 +50,8 @@ int Optimizer::matrix_state_values(const OptimizerConfig& config) {
   return config.type == OptimizerConfig::Type::Muon ? 1 : 2;
 }
 
-void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const Kernel& kernel, const float* direction) {
+void Optimizer::update(const Part& part, const UpdateScalars& scalars, const Kernel& kernel, const float* direction) {
+  const auto& [group, begin, end, slot] = part;
   const FlatGroup& g = layout_.group(group);
   const int arrays = g.assigned ? 0 : state_values(config_);
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
@@ -63,8 +64,13 @@ void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalar
     PieceUpdate update;
     update.piece = piece_of(parameter, piece.parameter_offset + skip, to - from);
     update.type = g.type;
-    if (g.type == DType::F32 || state_.has_masters(group)) update.masters = state_.masters(group, piece) + skip;
-    if (g.type != DType::F32) update.parameters = state_.parameters(group, piece) + num_bytes(skip, g.type);
+    std::byte* const values =
+        (slot < 0 ? state_.parameters(group, piece) : state_.parameters_in_slot(group, piece, slot)) + num_bytes(skip, g.type);
+    if (g.type != DType::F32) update.parameters = values;
+    if (state_.has_masters(group))
+      update.masters = state_.masters(group, piece) + skip;
+    else if (g.type == DType::F32)
+      update.masters = reinterpret_cast<float*>(values);
     for (int k = 0; k < arrays; ++k) nth(update.states, k) = state_.optimizer_array(group, piece, scalars.state_set * arrays + k) + skip;
     update.lr = static_cast<float>(lr);
     update.weight_decay = hyperparameters.weight_decay;

@@ -31,9 +31,15 @@ class Optimizer {
   static int matrix_state_values(const OptimizerConfig& config);
   // What makes the update of a piece.
   using Kernel = std::function<void(const PieceUpdate& update, const OptimizerFormula& formula)>;
-  // Updates the elements [begin, end) of this rank's part of a group. 16-bit parameters without masters are rounded stochastically.
-  // `direction`: of an assigned group, along which it steps; its values for these elements.
-  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const Kernel& kernel, const float* direction = nullptr);
+  // The elements [begin, end) of this rank's part of a group, whose parameters are where they rest or (slot >= 0) in a slot of its ring.
+  struct Part {
+    int group;
+    int64_t begin, end;
+    int slot = -1;
+  };
+  // Updates them. 16-bit parameters without masters are rounded stochastically. `direction`: of an assigned group, along which it steps;
+  // its values for these elements.
+  void update(const Part& part, const UpdateScalars& scalars, const Kernel& kernel, const float* direction = nullptr);
 
  private:
   struct Hyperparameters {

@@ -36,6 +36,8 @@ struct Visit {
 enum class ActionKind : uint8_t {
   Begin,                 // the step before is done
   Gather,                // enqueue the all-gather of a group's shard into its slot
+  BringShard,            // enqueue the copy of this rank's shard from memory of the host to its place in the group's slot
+  ReturnShard,           // ... and back, changed
   GatherGradient,        // enqueue the all-gather of a group's reduced gradient
   Visit,                 // wait for what the unit reads, run the strategy
   Release,               // the group's slot is free once its readers are done
@@ -65,8 +67,8 @@ const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
 // compute lane is the rank's own thread; gathers and reductions share the communicator's stream, which is more order than a plan may rely
-// on; reads and writes of files have a thread each, and so have copies of checkpoints to memory of the host and from there. HostCompute:
-// updates of what has its state in memory of the host or in files.
+// on; reads and writes of files have a thread each, and so have copies to memory of the host and from there, of checkpoints and of shards.
+// HostCompute: updates of what has its state in memory of the host or in files.
 enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite, HostCompute, DeviceToHost, HostToDevice };
 constexpr int kLanes = 8;
 const char* name_of(Lane lane);
@@ -132,11 +134,14 @@ struct GradientUse {
 
 struct Action {
   ActionKind kind;
-  int visit = -1;                          // Visit: index into visits
-  int group = -1;                          // Gather, GatherGradient, Release, Update
-  int slot = -1;                           // Gather: in the group's parameter ring; GatherGradient: in its gradient ring, -1: whole already
-  std::vector<CollectivePart> parts = {};  // Reduce, GatherUpdated: one collective
-  std::vector<GroupSlot> parameters = {};  // Visit: what it computes with
+  int visit = -1;  // Visit: index into visits
+  int group = -1;  // Gather, BringShard, ReturnShard, GatherGradient, Release, Update
+  // Gather, BringShard, ReturnShard: in the group's parameter ring; Update: there too, -1: of the shard at rest; GatherGradient: in its
+  // gradient ring, -1: whole already.
+  int slot = -1;
+  bool has_shard = false;                               // Gather: this rank's part is in the slot already
+  std::vector<CollectivePart> parts = {};               // Reduce, GatherUpdated: one collective
+  std::vector<GroupSlot> parameters = {};               // Visit: what it computes with
   std::vector<GroupSlot> summed_gradients = {};         // Visit: what its directions are made of
   std::vector<GradientUse> gradients = {};              // Visit of kind Backward
   bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums

@@ -33,9 +33,21 @@ class Uses {
       case ActionKind::End:
         break;
       case ActionKind::Gather:
+        if (a.has_shard) {
+          change(parameter_slot(a.group, a.slot), a.group);
+        } else {
+          read({BufferKind::Parameters, a.group});
+          write(parameter_slot(a.group, a.slot), a.group);
+        }
+        communicate();
+        break;
+      case ActionKind::BringShard:
         read({BufferKind::Parameters, a.group});
         write(parameter_slot(a.group, a.slot), a.group);
-        communicate();
+        break;
+      case ActionKind::ReturnShard:
+        read(parameter_slot(a.group, a.slot), a.group);
+        write({BufferKind::Parameters, a.group});
         break;
       case ActionKind::Release:
         write(parameter_slot(a.group, a.slot), -1);
@@ -195,7 +207,10 @@ class Uses {
     }
     if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.chunk_of(first)});
     if (updates_copies(group(g), plan_)) write({BufferKind::HostOperands});
-    change({BufferKind::Parameters, g});
+    if (a.slot >= 0)
+      change(parameter_slot(g, a.slot), g);
+    else
+      change({BufferKind::Parameters, g});
   }
 
   std::set<int> groups_of_matrices(const Action& a) const {
@@ -231,6 +246,10 @@ Lane lane_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
       return Lane::Gather;
     case ActionKind::Reduce:
       return Lane::Reduce;
+    case ActionKind::BringShard:
+      return Lane::HostToDevice;
+    case ActionKind::ReturnShard:
+      return Lane::DeviceToHost;
     case ActionKind::Load:
       if (a.chunk.kind == BufferKind::Checkpoint) return Lane::HostToDevice;
       return Lane::FileRead;
@@ -238,6 +257,7 @@ Lane lane_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
       if (a.chunk.kind == BufferKind::Checkpoint) return Lane::DeviceToHost;
       return plan.options.stores_aside || a.chunk.kind == BufferKind::Parameters ? Lane::FileWrite : Lane::FileRead;
     case ActionKind::Update:
+      if (a.slot >= 0) return Lane::Gather;  // beside the visits of units before
       return updates_on_host(layout.group(a.group), plan) ? Lane::HostCompute : Lane::Compute;
     default:
       return Lane::Compute;

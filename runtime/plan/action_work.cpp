@@ -69,6 +69,9 @@ int64_t bytes_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
       return num_bytes(a.elements_gathered, layout.group(a.group).type);
     case ActionKind::GatherUpdated:
       return num_bytes(a.elements_gathered, layout.group(a.parts.front().group).type);
+    case ActionKind::BringShard:
+    case ActionKind::ReturnShard:
+      return num_bytes(layout.group(a.group).shard_elements(), layout.group(a.group).type);
     case ActionKind::GatherGradient:
     case ActionKind::GatherMatrices:
     case ActionKind::ScatterMatrixUpdates:

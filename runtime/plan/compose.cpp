@@ -72,14 +72,20 @@ void merge(const std::vector<Action>& others, std::vector<std::vector<Action>> b
   }
 }
 
+bool is_updated_in_slot(const ModelLayout& layout, const Plan& plan, const UpdateBundle& bundle, const std::vector<Action>& list) {
+  if (bundle.groups.size() != 1 || bundle.first_use >= std::ssize(list)) return false;
+  const Action& first = nth(list, bundle.first_use);
+  return first.kind == ActionKind::Gather && updates_in_slot(layout.group(*bundle.groups.begin()), plan);
+}
+
 // Puts the updates of another step before what touches their groups, in the order of the visits that need them, and all before the first
 // agreement: units gathered far ahead of their visits do not keep the first visits waiting. Of what one visit needs, groups that stay whole
 // come first: they are small. Updates of the host's lane stand as early as the slots of what rests in files are free: the lane works on
-// them while earlier units are visited.
+// them while earlier units are visited. What a GPU updates and rests elsewhere is updated in the slot of its first gather.
 void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Plan& plan) {
   std::vector<UpdateBundle> bundles = bundles_of(spec.updates);
   find_uses(layout, plan);
-  const std::vector<Action> others = std::exchange(plan.actions, {});
+  std::vector<Action> others = std::exchange(plan.actions, {});
   for (UpdateBundle& bundle : bundles) {
     for (Action& a : bundle.actions) a.reads_gradient = spec.pending_reads_gradient && a.kind == ActionKind::Update;
     const auto is_use = [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); };
@@ -101,6 +107,19 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
   std::vector<std::vector<Action>> before(others.size() + 1);
   std::ptrdiff_t earliest = 1, former_use = 1;  // of the lane's next update; of the bundle before
   for (UpdateBundle& bundle : bundles) {
+    if (is_updated_in_slot(layout, plan, bundle, others)) {
+      Action& gather = nth(others, bundle.first_use);
+      const auto of_shard = [&](ActionKind kind) { return Action{.kind = kind, .group = gather.group, .slot = gather.slot}; };
+      nth(before, bundle.first_use).push_back(of_shard(ActionKind::BringShard));
+      for (Action& a : bundle.actions) {
+        a.slot = gather.slot;
+        nth(before, bundle.first_use).push_back(std::move(a));
+      }
+      gather.has_shard = true;
+      nth(before, bundle.first_use + 1).push_back(of_shard(ActionKind::ReturnShard));
+      former_use = bundle.first_use;
+      continue;
+    }
     std::ptrdiff_t updated = 1;  // where the bundle's updates stand
     for (Action& a : bundle.actions) {
       std::ptrdiff_t at = bundle.first_use;

@@ -265,7 +265,10 @@ KernelScratch kernel_scratch(const Config& config, bool squares_apart) {
   // Norms of estimates, what they have in common with gradients, and the share of 16-bit weights that epsilon leaves unchanged.
   const bool sums_of_queries = step.uses_queries() && (step.uses_backprop() || step.exact_norm || is_16bit(config.precision.compute));
   out.sums = out.parts || sums_of_queries || (step.uses_backprop() && !squares_apart);
-  out.sums_of_reductions = step.uses_backprop() && squares_apart;
+  // Estimates move shards where they are gathered, if these rest elsewhere.
+  const bool updates_shards = !step.uses_backprop() && config.zero.overlap_comm && config.zero.offload_param.tier != Tier::Device;
+  out.communication_parts = draws_parts && updates_shards;
+  out.communication_sums = out.communication_parts || (step.uses_backprop() && squares_apart);
   return out;
 }
 
@@ -274,7 +277,8 @@ KernelScratch kernel_scratch(const Config& config, bool squares_apart) {
 KernelScratch kernel_scratch(const Config& config, const PlanOptions& options) { return kernel_scratch(config, squares_apart(options)); }
 
 int64_t KernelScratch::num_bytes() const {
-  return ((sums ? 1 : 0) + (sums_of_reductions ? 1 : 0)) * FlatKernels::kSumScratchBytes + (parts ? FlatKernels::kPartScratchBytes : 0);
+  return ((sums ? 1 : 0) + (communication_sums ? 1 : 0)) * FlatKernels::kSumScratchBytes +
+         ((parts ? 1 : 0) + (communication_parts ? 1 : 0)) * FlatKernels::kPartScratchBytes;
 }
 
 int64_t StepLoads::kernel_bytes(const PlanOptions& options) const { return kernel_bytes_[squares_apart(options) ? 1 : 0]; }

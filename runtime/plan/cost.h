@@ -15,10 +15,10 @@ namespace zerostep {
 // The objective that queries probe, where it is another one than backprop's; else nullptr.
 std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const ModelDefinition& model);
 
-// What a GPU's kernels keep (FlatKernels::take_scratch) for the stream of the compute lane, and for that of reductions where squares of
-// gradients are summed there and it is another one; nothing on a processor.
+// What a GPU's kernels keep (FlatKernels::take_scratch) for the stream of the compute lane, and for that of communication where that is
+// another one and squares of gradients are summed or shards are updated there; nothing on a processor.
 struct KernelScratch {
-  bool sums = false, parts = false, sums_of_reductions = false;
+  bool sums = false, parts = false, communication_sums = false, communication_parts = false;
   int64_t num_bytes() const;
 };
 KernelScratch kernel_scratch(const Config& config, const PlanOptions& options);

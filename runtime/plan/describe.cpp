@@ -32,6 +32,8 @@ const char* name_of(VisitKind kind) {
 const char* name_of(ActionKind kind) {
   static constexpr const char* kNames[] = {"begin",
                                            "gather",
+                                           "bring",
+                                           "return",
                                            "gather gradient",
                                            "visit",
                                            "release",
@@ -91,6 +93,8 @@ std::string trace_name(const ModelLayout& layout, const Plan& plan, const Action
       return fmt::format("{} {}", name_of(visit.kind), layout.unit(visit.unit).name);
     }
     case ActionKind::Gather:
+    case ActionKind::BringShard:
+    case ActionKind::ReturnShard:
     case ActionKind::GatherGradient:
     case ActionKind::Update:
       return fmt::format("{} {}", name_of(a.kind), layout.group(a.group).name);
@@ -121,7 +125,13 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
   std::string text = name_of(a.kind);
   switch (a.kind) {
     case ActionKind::Gather:
-      text += fmt::format(" {} -> slot {}", group(a.group), a.slot);
+      text += fmt::format(" {} -> slot {}{}", group(a.group), a.slot, a.has_shard ? ", this rank's part of it there" : "");
+      break;
+    case ActionKind::BringShard:
+      text += fmt::format(" shard of {} -> slot {}", group(a.group), a.slot);
+      break;
+    case ActionKind::ReturnShard:
+      text += fmt::format(" shard of {} <- slot {}", group(a.group), a.slot);
       break;
     case ActionKind::Release:
     case ActionKind::GatherGradient:
@@ -142,7 +152,7 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
                           plan.matrices.parameters_in(a.round, a.wave).size());
       break;
     case ActionKind::Update:
-      text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
+      text += fmt::format(" {} [{}, {}){}", group(a.group), a.begin, a.end, a.slot < 0 ? "" : fmt::format(" in slot {}", a.slot));
       break;
     case ActionKind::Agree:
       text += fmt::format(" on {}", name_of(a.agreement));

@@ -4,9 +4,9 @@
 namespace zerostep {
 
 // What has streams of its own, and does not share the compute stream: collectives, reads and writes of files, the host's updates, copies of
-// checkpoints.
+// checkpoints and of shards between device and host.
 struct StreamsApart {
-  bool communication = false, files = false, host_compute = false, checkpoints = false;
+  bool communication = false, files = false, host_compute = false, copies = false;
 };
 
 // The lane after which the stream is called that a lane's actions run on.
@@ -24,7 +24,7 @@ inline Lane stream_lane(Lane lane, const StreamsApart& apart) {
       return apart.host_compute ? lane : Lane::Compute;
     case Lane::DeviceToHost:
     case Lane::HostToDevice:
-      return apart.checkpoints ? lane : Lane::Compute;
+      return apart.copies ? lane : Lane::Compute;
   }
   return Lane::Compute;
 }

@@ -119,6 +119,9 @@ bool keeps_gradients_whole(const PlanOptions& options);
 // Whether the host updates a group, and whether it does that to copies since its parameters lie on a GPU (as whole gradients then may).
 bool updates_on_host(const FlatGroup& group, const Plan& plan);
 bool updates_copies(const FlatGroup& group, const Plan& plan);
+// Whether the update that a step leaves to the next one can be made where a group is gathered first: of what rests outside of a GPU's
+// memory and is updated there, so that it crosses once each way.
+bool updates_in_slot(const FlatGroup& group, const Plan& plan);
 // Whether every rank updates every element (stage 0) or its own part.
 bool updates_whole(const PlanOptions& options);
 

@@ -20,6 +20,10 @@ bool updates_on_host(const FlatGroup& group, const Plan& plan) {
 bool updates_copies(const FlatGroup& group, const Plan& plan) {
   return !plan.options.host_is_device && !group.assigned && updates_on_host(group, plan) && group.tier == Tier::Device;
 }
+bool updates_in_slot(const FlatGroup& group, const Plan& plan) {
+  return !plan.options.host_is_device && !group.assigned && group.tier != Tier::Device && !keeps_parameters_whole(group, plan.options) &&
+         !updates_on_host(group, plan);
+}
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 
 int checkpoint_slots(const PlanOptions& options) {

@@ -49,8 +49,10 @@ Letter letter_of(const Plan& plan, const Action& a) {
     case ActionKind::ApplyMatrixUpdates:
     case ActionKind::Update:
       return {'U', "update"};
+    case ActionKind::BringShard:
     case ActionKind::Load:
       return {'L', "load"};
+    case ActionKind::ReturnShard:
     case ActionKind::Store:
       return {'S', "store"};
     default:

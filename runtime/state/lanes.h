@@ -30,8 +30,8 @@ struct Lanes {
         is_apart(apart) {
     if (!device.is_host() && (trace != nullptr || times_phases)) device_times = std::make_unique<DeviceTimes>(compute, trace);
     if (apart.communication) kernels.keep_to_one_thread(communication);
-    if (apart.checkpoints)
-      for (const Stream& copies : {device_to_host, host_to_device}) kernels.keep_to_one_thread(copies);
+    if (apart.copies)
+      for (const Stream& stream : {device_to_host, host_to_device}) kernels.keep_to_one_thread(stream);
   }
   Lanes(const Lanes&) = delete;
   Lanes& operator=(const Lanes&) = delete;
@@ -46,9 +46,9 @@ struct Lanes {
   TensorMemory tensor_memory() const {
     return device.is_host() ? TensorMemory{meter.live_bytes(), meter.peak_bytes(), meter.live_bytes()} : device.tensor_memory();
   }
-  // Launches work on the compute stream, whose tensors count as this rank's.
-  Event launch(std::function<void()> work) {
-    return compute.launch([this, work = std::move(work)] {
+  // Launches work on the compute stream, or that of another lane of the device; its tensors count as this rank's.
+  Event launch(std::function<void()> work, Lane lane = Lane::Compute) {
+    return stream_of(lane).launch([this, work = std::move(work)] {
       const MeterScope scope = metered();
       work();
     });

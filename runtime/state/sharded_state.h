@@ -61,6 +61,10 @@ class ShardedState {
   std::byte* parameter_slot(int group, int slot) const {
     return store_.view({BufferKind::ParameterSlot, nth(plan_.parameter_ring_of, group), slot});
   }
+  // A piece of what this rank updates in a slot, where the group is whole.
+  std::byte* parameters_in_slot(int group, const Piece& piece, int slot) const {
+    return parameter_slot(group, slot) + num_bytes(piece.full_offset, layout_.group(group).type);
+  }
   std::byte* message() const { return store_.view({BufferKind::Message}); }
   // For the communicator of GPUs (Communicator::lend_staging); empty where the plan has none.
   std::span<std::byte> rank_values() const {

@@ -37,7 +37,11 @@ class ActionTimes {
       case ActionKind::Visit:
         return visit(a);
       case ActionKind::Gather:
+        if (a.has_shard) return gathered(static_cast<double>(a.bytes));
         return gather(layout_.group(a.group), a.bytes, layout_.group(a.group).type, layout_.group(a.group).tier);
+      case ActionKind::BringShard:
+      case ActionKind::ReturnShard:
+        return crossed(a.kind == ActionKind::BringShard, static_cast<double>(a.bytes));
       case ActionKind::GatherGradient:
         return gather(layout_.group(a.group), a.bytes, DType::F32, plan_.options.gradient_tier);
       case ActionKind::GatherUpdated:
@@ -232,9 +236,13 @@ class ActionTimes {
   double update(const Action& a) const {
     const FlatGroup& g = layout_.group(a.group);
     const auto elements = static_cast<double>(a.end - a.begin);
-    const bool on_host = updates_on_host(g, plan_) || g.tier != Tier::Device;
+    const bool on_host = updates_on_host(g, plan_) || (machine_.host_is_device && g.tier != Tier::Device);
     double out = static_cast<double>(a.bytes) / (on_host ? machine_.host_update_bytes_per_second : machine_.update_bytes_per_second);
     if (follows_estimate_) out += noise(elements * static_cast<double>(config_.step.queries));
+    if (!on_host && g.tier != Tier::Device && a.slot < 0) {  // a GPU reads and writes memory of the host
+      const double bytes = elements * static_cast<double>(size_of(g.type));
+      out = std::max({out, crossed(true, bytes), crossed(false, bytes)});
+    }
     if (on_host && g.tier == Tier::Device) {  // what is read comes, and what is changed goes, beside the updates
       const bool reads_values = g.type == DType::F32 || !has_masters(g, plan_.options);
       const bool reads_gradient = a.reads_gradient && keeps_gradients_whole(plan_.options);

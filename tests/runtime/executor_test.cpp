@@ -118,7 +118,7 @@ TEST(Executor, WaitsAndLaunchesAsThePlanSays) {
               MemoryMeter meter;
               run_local_ranks(1, {}, [&](Communicator world) {
                 Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world,
-                            {.communication = overlap, .checkpoints = overlap}, meter, nullptr);
+                            {.communication = overlap, .copies = overlap}, meter, nullptr);
                 RecordingRunner runner(log, rejects ? step.plan.agreement : -1);
                 EXPECT_EQ(Executor(plan.layout, lanes).execute(step.plan, runner), !rejects);
               });

@@ -76,6 +76,8 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
   for (const Action& a : plan.actions) {
     switch (a.kind) {
       case ActionKind::Begin:
+      case ActionKind::BringShard:
+      case ActionKind::ReturnShard:
       case ActionKind::Load:
       case ActionKind::Store:
       case ActionKind::Drop:

@@ -35,7 +35,7 @@ void expect_released_slots(Communicator world, DType type) {
   const UnitWeights weights(state, streamer, directions);
   for (const FlatGroup& g : plan.layout.groups) {
     if (plan.any_step().parameter_ring_of[static_cast<size_t>(g.id)] < 0) continue;
-    streamer.gather(g.id, 0);
+    streamer.gather(g.id, 0, false);
     weights.poison(g.id, 0);
     const void* slot = state.parameter_slot(g.id, 0);
     int64_t nans = 0;

@@ -16,7 +16,7 @@ using testing::instant_machine;
 class HandMadePlan {
  public:
   explicit HandMadePlan(bool overlaps, bool has_host_compute = false)
-      : apart_{.communication = overlaps, .files = true, .host_compute = has_host_compute, .checkpoints = true} {}
+      : apart_{.communication = overlaps, .files = true, .host_compute = has_host_compute, .copies = true} {}
   int add(Lane lane, double seconds, std::vector<int> waits = {}, ActionKind kind = ActionKind::Visit) {
     Action a{.kind = kind};
     a.lane = lane;

@@ -29,12 +29,26 @@ enum class Kind : uint8_t {
   Host,
   Files,
   InBackward,
-  OneBuffer
+  OneBuffer,
+  GpuHost,
+  GpuFiles
 };
-constexpr Kind kKinds[] = {
-    Kind::Plain,      Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,     Kind::Recompute, Kind::HostCheckpoints,
-    Kind::LowRank,    Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred, Kind::Host,      Kind::Files,
-    Kind::InBackward, Kind::OneBuffer};
+constexpr Kind kKinds[] = {Kind::Plain,
+                           Kind::SixteenBit,
+                           Kind::SixteenBitMessages,
+                           Kind::Muon,
+                           Kind::Recompute,
+                           Kind::HostCheckpoints,
+                           Kind::LowRank,
+                           Kind::NoReduceScatter,
+                           Kind::OwnGradients,
+                           Kind::Deferred,
+                           Kind::Host,
+                           Kind::Files,
+                           Kind::InBackward,
+                           Kind::OneBuffer,
+                           Kind::GpuHost,
+                           Kind::GpuFiles};
 
 struct PlanCase {
   Mode mode;
@@ -77,6 +91,12 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
     if (c.stage == 3) config.zero.offload_param.tier = tier;
     if (c.stage > 0) config.zero.offload_optimizer.tier = tier;
   }
+  if (c.kind == Kind::GpuHost || c.kind == Kind::GpuFiles) {  // parameters that the GPU updates
+    config.run.device = "cuda";
+    config.optimizer.type = OptimizerConfig::Type::SGD;
+    config.optimizer.momentum = 0;
+    if (c.stage == 3) config.zero.offload_param.tier = c.kind == Kind::GpuHost ? Tier::Host : Tier::File;
+  }
   if (c.kind == Kind::OneBuffer) {
     config.zero.offload_param.buffer_count = config.zero.offload_optimizer.buffer_count = 1;
     config.zero.offload_optimizer.pipeline_read = config.zero.offload_optimizer.pipeline_write = false;
@@ -85,7 +105,8 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   }
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
-  const bool defers = c.kind == Kind::Deferred || c.kind == Kind::Host || c.kind == Kind::Files;
+  const bool defers =
+      c.kind == Kind::Deferred || c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::GpuHost || c.kind == Kind::GpuFiles;
   if (c.kind == Kind::InBackward) {
     config.gradient_clipping = 0;
     config.zero.sub_group_size = 200;  // several updates a group
@@ -160,7 +181,9 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::Alternating, Kind::Host},
                                    {Mode::FirstOrder, Kind::Files},
                                    {Mode::FirstOrder, Kind::InBackward},
-                                   {Mode::ZerothOrder, Kind::Files}})
+                                   {Mode::ZerothOrder, Kind::Files},
+                                   {Mode::ZerothOrder, Kind::GpuHost},
+                                   {Mode::Alternating, Kind::GpuFiles}})
     for (const int stage : {0, 1, 2, 3}) {
       ZerothOrderCase test;
       const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};
@@ -184,8 +207,8 @@ TEST(Verify, AMissingWaitIsFound) {
     }
   EXPECT_GT(removed, 300);
   using enum ActionKind;
-  EXPECT_EQ(kinds, (std::set{Gather, GatherGradient, Visit, Reduce, Agree, GatherMatrices, MakeMatrixUpdates, ScatterMatrixUpdates,
-                             ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, Drop, End}));
+  EXPECT_EQ(kinds, (std::set{Gather, BringShard, ReturnShard, GatherGradient, Visit, Release, Reduce, Agree, GatherMatrices,
+                             MakeMatrixUpdates, ScatterMatrixUpdates, ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, Drop, End}));
   // The host's updates wait for the beginning and for what is read from files; gathers, visits and files wait for them.
   constexpr std::pair<Lane, Lane> kNeeded[] = {{Lane::HostCompute, Lane::Compute},
                                                {Lane::HostCompute, Lane::FileRead},
