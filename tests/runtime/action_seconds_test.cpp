@@ -169,6 +169,40 @@ TEST(ActionSeconds, UpdatesMoveTheirBytesAtTheRateOfTheirTier) {
   }
 }
 
+// What a GPU updates of parameters that rest on the host comes once for the update and the queries, and goes back; where the update stands
+// at the end of the step it reads and writes them there.
+TEST(ActionSeconds, ShardsCrossTheLink) {
+  for (const bool defers : {false, true}) {
+    const Planned p(
+        Mode::ZerothOrder, 1,
+        [](ZerothOrderCase& c) {
+          at_stage(c, 3);
+          c.config.run.device = "cuda";
+          c.config.gradient_clipping = 0;
+          c.config.optimizer.type = OptimizerConfig::Type::SGD;
+          c.config.optimizer.momentum = 0;
+          c.config.zero.offload_param.tier = Tier::Host;
+        },
+        defers ? Updates::Deferred : Updates::Immediate);
+    Machine m = instant_machine();
+    m.host_is_device = m.lanes_share_cores = false;
+    m.host_to_device = {0.5, 1e6};
+    m.device_to_host = {0.25, 4e6};
+    const double resting = 4 * p.trained(true) / 1e6;  // everything is trained
+    const double groups = p.calls(ActionKind::Update);
+    if (defers) {
+      EXPECT_EQ(p.calls(ActionKind::BringShard), groups);
+      expect_near(p.seconds_of(m, ActionKind::BringShard), 0.5 * groups + resting);
+      expect_near(p.seconds_of(m, ActionKind::ReturnShard), 0.25 * groups + resting / 4);
+      EXPECT_NEAR(p.seconds_of(m, ActionKind::Update), 0, 1e-9);
+    } else {
+      EXPECT_EQ(p.calls(ActionKind::BringShard), 0);
+      expect_near(p.seconds_of(m, ActionKind::Update), 0.5 * groups + resting);
+      EXPECT_GT(p.seconds_of(m, ActionKind::Gather), resting);
+    }
+  }
+}
+
 TEST(ActionSeconds, CollectivesTakeTheirLink) {
   for (const bool crosses : {false, true}) {
     const Planned p(Mode::FirstOrder, 4, [](ZerothOrderCase& c) { at_stage(c, 3); });

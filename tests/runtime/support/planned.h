@@ -16,7 +16,7 @@ namespace zerostep::testing {
 // A small run, planned, for what its steps take on a machine.
 struct Planned {
   using Mode = StepConfig::Mode;
-  explicit Planned(Mode mode, int ranks, const std::function<void(ZerothOrderCase&)>& change = {})
+  explicit Planned(Mode mode, int ranks, const std::function<void(ZerothOrderCase&)>& change = {}, std::optional<Updates> updates = {})
       : test(ZerothOrderCase::tiny(mode)), world(ranks) {
     test.config.data.sequence_length = test.config.step.query_sequence_length = test.sequence;
     if (change) change(test);
@@ -24,7 +24,7 @@ struct Planned {
     test.config.batch.train_batch_size = test.global_batch;
     model = make_gpt2(test.model);
     objective = make_cross_entropy();
-    plan.emplace(plan_training(test.config, *model, *objective, ranks));
+    plan.emplace(plan_training(test.config, *model, *objective, ranks, updates));
   }
   Prediction on(const Machine& machine) const { return predict_training(test.config, *plan, *model, *objective, machine); }
   // Seconds of the actions of the first kind of step that `counts` looks at.
