@@ -33,7 +33,8 @@ TEST(Tiers, BackpropGivesTheSameBits) {
   for (const int stage : {1, 2, 3})
     for (const int ranks : {1, 2, 4})
       for (const bool accumulates : {false, true})
-        for (const DType type : {DType::F32, DType::BF16}) {
+        for (const DType type : {DType::F32, DType::BF16, DType::F16}) {
+          if (type == DType::F16 && (ranks != 2 || accumulates)) continue;  // whose loss is scaled
           TrainingCase test = TrainingCase::tiny();
           test.config.zero.stage = stage;
           test.config.zero.overlap_comm = stage == 3;
