@@ -67,6 +67,8 @@ class Device {
   // How many GPUs answer here; 0 without libzerostep_cuda.so or a driver, neither of which is looked for further. Quick where there are
   // none.
   static int num_gpus();
+  // The model() of one of them by its number, without taking any of its memory, as cuda() does; "": it does not answer.
+  static std::string gpu_model(int index);
 
   // As LibTorch calls it ("cpu", "cuda:0").
   const std::string& name() const { return impl_->name(); }

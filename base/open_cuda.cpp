@@ -36,4 +36,11 @@ int Device::num_gpus() {
   return count == nullptr ? 0 : reinterpret_cast<CountCudaDevices*>(count)();
 }
 
+std::string Device::gpu_model(int index) {
+  std::string problem, model;
+  void* const name = has_driver() ? address_beside_program(kCudaLibrary, kNameCudaDevice, "", problem) : nullptr;
+  if (name != nullptr) reinterpret_cast<NameCudaDevice*>(name)(index, model);
+  return model;
+}
+
 }  // namespace zerostep

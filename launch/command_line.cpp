@@ -194,14 +194,23 @@ class CommandLine {
     sub->footer("\nExample: zerostep bench machine --out this.json");
     CLI::App* machine = sub->add_subcommand(
         "machine",
-        "products, memory, noise, updates, files and collectives, in less than a minute; mpirun -np N zerostep bench machine: of N ranks");
+        "products, memory, noise, updates, copies, files and collectives, in less than a minute; mpirun -np N zerostep bench machine: of N "
+        "ranks");
+    machine
+        ->add_option(
+            "--device", bench_.device,
+            "what to measure, with the host beside it: cpu, cuda or auto (a GPU where one answers); figures of both are kept side by "
+            "side")
+        ->type_name("cpu|cuda|auto")
+        ->capture_default_str();
     machine->add_option("--out", bench_.file, "write the figures as a machine file too (of several numbers of ranks: of the most)")
         ->type_name("FILE");
     machine->add_option("--scratch", bench_.scratch, "a folder on the disk to measure; that of temporary files where it is missing")
         ->type_name("DIR");
     machine
         ->add_option("--ranks", bench_.ranks,
-                     "ranks that work at once, as threads of this process; where it is missing one, and then as many as there are cores")
+                     "ranks that work at once on the processor, as threads of this process; where it is missing one, and then as many as "
+                     "there are cores. Of ranks on GPUs mpirun starts each")
         ->transform(number<int64_t>(1, 4096));
     machine
         ->add_option(
@@ -213,10 +222,11 @@ class CommandLine {
     machine->add_flag("--force", bench_.replaces_any,
                       "keep the figures even where steadier ones are kept, or those of a measurement that took longer");
     machine->footer(
-        "\nKeeps the figures in $XDG_CACHE_HOME/zerostep/machines (~/.cache), where plans find them by processor, ranks and threads.\n"
+        "\nKeeps the figures in $XDG_CACHE_HOME/zerostep/machines (~/.cache), where plans find them by processor, GPU, ranks and threads.\n"
         "Measure while nothing else runs: what was disturbed is measured again, and otherwise the figures are marked as unsteady.\n"
         "docs/planning.md says what is measured and what is in the file.\n"
-        "Example: zerostep bench machine --scratch /nvme");
+        "Examples: zerostep bench machine --scratch /nvme\n"
+        "          mpirun -np 8 zerostep bench machine --device cuda");
     machine->callback([this] { run_ = [this] { return bench_machine(job_, bench_); }; });
   }
 

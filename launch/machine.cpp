@@ -22,23 +22,41 @@ int set_threads(int cores) {
   return at::get_num_threads();
 }
 
-MachineHere machine_here(int world, int ranks_of_host, int threads) {
-  std::optional<Machine> found = measured_machine(ranks_of_host, threads);
+int ranks_of_gpu(int ranks_of_host) {
+  const int gpus = std::max(1, Device::num_gpus());
+  return (ranks_of_host + gpus - 1) / gpus;
+}
+
+std::string gpu_of_figures(const std::string& model, int ranks_of_host) {
+  const int ranks = ranks_of_gpu(ranks_of_host);
+  return ranks > 1 ? fmt::format("{}, {} ranks on each", model, ranks) : model;
+}
+
+MachineHere machine_here(int world, int ranks_of_host, int threads, const std::string& gpu) {
+  const bool on_gpu = !gpu.empty();
+  // Which device is measured unasked depends on whether a GPU answers.
+  const std::string bench = fmt::format("zerostep bench machine{}", on_gpu                   ? " --device cuda"
+                                                                    : Device::num_gpus() > 0 ? " --device cpu"
+                                                                                             : "");
+  std::optional<Machine> found = measured_machine(ranks_of_host, threads, gpu);
   const int64_t cores = found ? std::lround(found->ranks_per_host * found->cores_per_rank) : 0;
   const bool has_hosts = world > ranks_of_host;
   MachineHere out;
   out.is_measured = found.has_value();
   std::string help;  // "": the figures serve
   if (!found && !has_hosts)
-    help = "`zerostep bench machine` measures what a prediction needs, --machine FILE describes another machine";
+    help = fmt::format("`{}{}` measures what a prediction needs{}, --machine FILE describes another machine",
+                       on_gpu && ranks_of_host > 1 ? fmt::format("mpirun -np {} ", ranks_of_host) : "", bench, on_gpu ? " of " + gpu : "");
   else if (has_hosts)
-    help =
-        "`zerostep plan --machine FILE` plans for such hosts; `zerostep bench machine --out FILE` under mpirun measures them; "
-        "--ranks-per-node says how many ranks share a host";
-  else if (cores < ranks_of_host)
+    help = fmt::format(
+        "`zerostep plan --machine FILE` plans for such hosts; `{} --out FILE` under mpirun measures them; "
+        "--ranks-per-node says how many ranks share a host",
+        bench);
+  else if (!on_gpu && cores < ranks_of_host)
     help = "`zerostep plan --machine FILE` plans for a machine that has a core for each";
   else if (ranks_of_host > 1 && !found->gather_in_host.is_known())
-    help = fmt::format("`zerostep bench machine --ranks {}` measures so many", ranks_of_host);
+    help = on_gpu ? fmt::format("`mpirun -np {} {}` measures so many", ranks_of_host, bench)
+                  : fmt::format("`{} --ranks {}` measures so many", bench, ranks_of_host);
   if (help.empty()) {
     found->ranks_per_host = ranks_of_host;
     out.machine = std::move(found);
@@ -46,8 +64,8 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
   }
   std::string measured, asked;
   if (found)
-    measured =
-        fmt::format("this machine was measured with {} on its {}, and ", counted(found->ranks_per_host, "rank"), counted(cores, "core"));
+    measured = fmt::format("this machine was measured with {} on {}, and ", counted(found->ranks_per_host, "rank"),
+                           on_gpu ? gpu : "its " + counted(cores, "core"));
   if (found || has_hosts) {
     const int hosts = (world + ranks_of_host - 1) / ranks_of_host;
     asked = fmt::format("{}{} {} asked for: ", counted(world, "rank"), has_hosts ? " on " + counted(hosts, "host") : "",
@@ -60,7 +78,7 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
 MemoryLimit memory_limit(const Config& config, const Device& device, int ranks_of_host) {
   const MemoryLimit given{config.run.device_memory, "run.device_memory"};
   if (!device.is_host()) {
-    const int ranks = (ranks_of_host + Device::num_gpus() - 1) / Device::num_gpus();
+    const int ranks = ranks_of_gpu(ranks_of_host);
     const int64_t free = device.memory_info().free_bytes / ranks;
     if (given.device_bytes > 0 && given.device_bytes <= free) return given;
     return {free,

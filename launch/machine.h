@@ -17,8 +17,12 @@ struct MachineHere {
   bool is_measured = false;  // with any number of ranks
   std::string why_not;       // "": there is a machine
 };
-// Of `world` ranks, so many on each host, with so many threads each.
-MachineHere machine_here(int world, int ranks_of_host, int threads);
+// Of `world` ranks, so many on each host, with so many threads each; `gpu`: of the GPUs on which they compute, "": on the processor.
+MachineHere machine_here(int world, int ranks_of_host, int threads, const std::string& gpu);
+// What the figures of a GPU of this model are kept under, where so many ranks of a host share those that answer here.
+std::string gpu_of_figures(const std::string& model, int ranks_of_host);
+// Ranks of a host that share one of its GPUs.
+int ranks_of_gpu(int ranks_of_host);
 // What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
 MemoryLimit memory_limit(const Config& config, const Device& device, int ranks_of_host);

@@ -18,7 +18,8 @@ std::string text_of(const Link& link) {
   return link.is_known() ? fmt::format("{} + {}", microseconds(link.latency_seconds), gigabytes(link.bytes_per_second)) : "not measured";
 }
 
-std::string products_text(const Machine& m) {
+// `where`: " on cuda:0".
+std::string products_text(const Machine& m, const std::string& where) {
   std::set<int64_t> widths, rows;
   std::vector<DType> types;
   for (const GemmRate& rate : m.gemm) {
@@ -28,7 +29,7 @@ std::string products_text(const Machine& m) {
   }
   std::string text = fmt::format("{:<20}{:>6}", "GFLOP/s of products", "rows");
   for (const int64_t width : widths) text += fmt::format("{:>8}", width);
-  text += " wide\n";
+  text += " wide" + where + "\n";
   for (const DType type : types)
     for (const int64_t row : rows) {
       text += fmt::format("{:<20}{:>6}", row == *rows.begin() ? fmt::format("  {}", name_of(type)) : "", row);
@@ -44,18 +45,24 @@ std::string products_text(const Machine& m) {
 
 }  // namespace
 
-std::string text_of(const MeasuredMachine& measured) {
+std::string text_of(const MeasuredMachine& measured, const MeasuredOn& on) {
   const Machine& m = measured.machine;
-  std::string text =
-      fmt::format("{}, {} a host, {} each\n", m.name, counted(m.ranks_per_host, "rank"), counted(m.threads_per_rank, "thread"));
-  text += products_text(m);
+  const bool on_gpu = !m.host_is_device;
+  // "cuda:0" of "cuda:0 (NVIDIA H200)".
+  const std::string device = on.devices.substr(0, on.devices.find(" ("));
+  std::string text = fmt::format("{}, {} a host, {} each\n", on_gpu ? on.devices : m.name, counted(m.ranks_per_host, "rank"),
+                                 counted(m.threads_per_rank, "thread"));
+  text += products_text(m, on_gpu ? " on " + device : "");
   // `spread`: the name that it has in MeasuredMachine::spreads.
-  const auto add = [&](const std::string& name, const std::string& figure, const std::string& spread) {
+  const auto add_of = [&](const std::string& where, const std::string& name, const std::string& figure, const std::string& spread) {
     const auto found = measured.spreads.find(spread);
     const std::string within = found == measured.spreads.end() ? ""
                                : std::isinf(found->second)     ? "fewer than three repetitions"
                                                                : fmt::format("middle half within {:.0f} %", 100 * found->second);
-    text += fmt::format("{:<27}{:<26}{}\n", name, figure, within);
+    text += fmt::format("{:<27}{}{:<25} {}\n", name, on_gpu ? fmt::format("{:<20}", where) : "", figure, within);
+  };
+  const auto add = [&](const std::string& name, const std::string& figure, const std::string& spread) {
+    add_of(device, name, figure, spread);
   };
   for (const ElementwiseRate& rate : m.elementwise) {
     const std::string operations = figure_of(figures::kOperations, rate.type), attention = figure_of(figures::kAttention, rate.type);
@@ -71,19 +78,30 @@ std::string text_of(const MeasuredMachine& measured) {
   add("noise", fmt::format("{:.4g}, in bf16 {:.4g} M/s", 1e-6 * m.noise_elements_per_second, 1e-6 * m.noise_16bit_elements_per_second),
       figures::kNoise);
   add("AdamW", gigabytes(m.update_bytes_per_second), figures::kUpdates);
-  add("file reads", text_of(m.file_read), figures::kFileReads);
-  add("file writes", text_of(m.file_write), figures::kFileWrites);
+  if (on_gpu) {
+    add_of("host", "AdamW", gigabytes(m.host_update_bytes_per_second), figures::kHostUpdates);
+    add_of("host -> " + device, "copies", text_of(m.host_to_device), figures::kCopiesToDevice);
+    add_of(device + " -> host", "copies", text_of(m.device_to_host), figures::kCopiesToHost);
+  }
+  add_of("host", "file reads", text_of(m.file_read), figures::kFileReads);
+  add_of("host", "file writes", text_of(m.file_write), figures::kFileWrites);
   if (m.gather_in_host.is_known()) {
     add("gathers in a host", text_of(m.gather_in_host), figures::kGathersInHost);
     add("reductions in a host", text_of(m.reduce_in_host), figures::kReductionsInHost);
-    add("an agreement", microseconds(m.agreement_seconds), figures::kAgreements);
+    add_of("host", "an agreement", microseconds(m.agreement_seconds), figures::kAgreements);
   }
   if (m.gather_across_hosts.is_known()) {
     add("gathers between hosts", text_of(m.gather_across_hosts), figures::kGathersBetweenHosts);
     add("reductions between hosts", text_of(m.reduce_across_hosts), figures::kReductionsBetweenHosts);
   }
+  if (on_gpu) {
+    text += fmt::format("{:<27}{}\n", "copies go", measured.copies);
+    if (m.ranks_per_host > 1) text += fmt::format("{:<27}{}\n", "gathers, reductions go by", on.collectives);
+  }
   text += fmt::format("{:<27}{}\n", "files", measured.disk);
-  text += fmt::format("{:<27}memory {}, disk {}\n", "free, a rank", human_bytes(m.host_bytes), human_bytes(m.file_bytes));
+  text += fmt::format("{:<27}{}memory {}, disk {}\n", "free, a rank",
+                      on_gpu ? fmt::format("{} {}, of the host's ", device, human_bytes(m.device_bytes)) : "", human_bytes(m.host_bytes),
+                      human_bytes(m.file_bytes));
   return text;
 }
 

@@ -184,9 +184,7 @@ PlannedRun SweepPlanner::plan(const SweepPoint& point, const Subject& subject) {
   cost.host_peak_bytes += staging_bytes(config, training);
   Target target;
   target.world = target.ranks_of_host = ranks_;
-  MachineHere here = machine_here(ranks_, ranks_, threads_);
-  target.machine = std::move(here.machine);
-  target.why_untimed = std::move(here.why_not);
+  target.threads = threads_;
   settle_target(target, config);
   std::optional<Prediction> prediction;
   if (target.machine)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "launch/device.h"
 
 namespace zerostep {
@@ -16,20 +17,27 @@ Target target_of(const PlanArguments& arguments) {
                                                          : num_cores();
   out.world = arguments.world > 0 ? arguments.world : out.machine ? ranks_of_host : 1;
   out.ranks_of_host = std::min(ranks_of_host, out.world);
-  const int threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
-  if (out.is_here) {
-    MachineHere here = machine_here(out.world, out.ranks_of_host, threads);
-    out.machine = std::move(here.machine);
-    out.why_untimed = std::move(here.why_not);
-  }
+  out.threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
   if (out.machine) out.machine->ranks_per_host = ranks_of_host;
   return out;
 }
 
 void settle_target(Target& target, const Config& config) {
-  if (!target.is_here || config.run.device != "cuda") return;
-  target.machine.reset();
-  target.why_untimed = "run.device is \"cuda\", and what is measured of a machine is its processor: --machine FILE describes one with GPUs";
+  if (!target.is_here) return;
+  std::string gpu;
+  if (config.run.device == "cuda") {
+    const std::string model = Device::gpu_model(0);
+    if (model.empty()) {
+      target.why_untimed = as_called(
+          "run.device is \"cuda\", and no GPU answers here: --machine FILE describes a machine with GPUs, and `zerostep bench machine "
+          "--device cuda` measures one there");
+      return;
+    }
+    gpu = gpu_of_figures(model, target.ranks_of_host);
+  }
+  MachineHere here = machine_here(target.world, target.ranks_of_host, target.threads, gpu);
+  target.machine = std::move(here.machine);
+  target.why_untimed = std::move(here.why_not);
 }
 
 void fail_without_times(const char* option, const std::string& why) { fail_input("{}: the time of a step is not known: {}", option, why); }

@@ -154,14 +154,22 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
 
 }  // namespace zerostep
 
-int zerostep_count_cuda_devices_5() {
+int zerostep_count_cuda_devices_6() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   cudaGetLastError();  // the next call does not tell it again
   return 0;
 }
 
-void zerostep_open_cuda_device_5(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
+void zerostep_name_cuda_device_6(int index, std::string& model) {
+  cudaDeviceProp properties = {};
+  if (cudaGetDeviceProperties(&properties, index) == cudaSuccess)
+    model = properties.name;
+  else
+    cudaGetLastError();  // the next call does not tell it again
+}
+
+void zerostep_open_cuda_device_6(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

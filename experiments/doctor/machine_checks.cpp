@@ -265,13 +265,15 @@ Finding check_nccl() {
   return {"NCCL", Verdict::Ok, fmt::format("{}.{}.{}", number / 10000, number / 100 % 100, number % 100)};
 }
 
-Finding check_figures(int ranks, int threads) {
-  if (const std::optional<Machine> machine = measured_machine(ranks, threads))
+Finding check_figures(int ranks, int threads, const std::string& gpu) {
+  const bool on_gpu = !gpu.empty();
+  if (const std::optional<Machine> machine = measured_machine(ranks, threads, gpu))
     return {"measured", Verdict::Ok,
             fmt::format("{}, with {} of {}{}", machine->name, counted(machine->ranks_per_host, "rank"),
                         counted(machine->threads_per_rank, "thread"), machine->is_unsteady ? ", while something else ran" : "")};
-  return {"measured", Verdict::Warning, "the speed of this machine is not known, so plans have no times",
-          as_called("`zerostep bench machine`, less than a minute")};
+  return {"measured", Verdict::Warning,
+          fmt::format("the speed of {} is not known, so plans {}have no times", on_gpu ? gpu : "this machine", on_gpu ? "for it " : ""),
+          as_called(fmt::format("`zerostep bench machine{}`, less than a minute", on_gpu ? " --device cuda" : ""))};
 }
 
 }  // namespace zerostep

@@ -37,7 +37,7 @@ Finding check_disk(const std::string& subject, const std::string& folder, int64_
 // `is_asked_for`: a run wants one.
 Finding check_gpu(bool is_asked_for = false);
 Finding check_nccl();
-// Whether `bench machine` has measured this machine.
-Finding check_figures(int ranks, int threads);
+// Whether `bench machine` has measured this machine: its processor, or the GPU whose figures are kept under this name.
+Finding check_figures(int ranks, int threads, const std::string& gpu = "");
 
 }  // namespace zerostep

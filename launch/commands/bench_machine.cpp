@@ -13,8 +13,10 @@
 #include "base/format.h"
 #include "base/program_name.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/machine.h"
 #include "launch/measured_text.h"
+#include "launch/rank_devices.h"
 #include "launch/replaceable.h"
 #include "offload/scratch_folder.h"
 #include "runtime/timing/measure_machine.h"
@@ -59,9 +61,9 @@ void require_time(double seconds, const std::vector<int>& counts, double cores) 
 }
 
 // Prints and keeps what was measured, and writes it to `file`; "": nowhere else.
-void publish(const MeasuredMachine& measured, const std::string& file, bool replaces_any) {
-  print_out("{}", text_of(measured));
-  const Keeping keeping = keep_measured_machine(measured.machine, replaces_any);
+void publish(const MeasuredMachine& measured, const std::string& file, bool replaces_any, const MeasuredOn& on = {}) {
+  print_out("{}", text_of(measured, on));
+  const Keeping keeping = keep_measured_machine(measured.machine, replaces_any, on.key);
   const bool is_kept = keeping.why_not.empty();
   const std::string unreadable = keeping.replaces_unreadable ? ", in place of a file that could not be read" : "";
   const std::string earlier =
@@ -78,18 +80,28 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
   if (!file.empty()) write_machine(file, measured.machine);
 }
 
-int measure_ranks_of_mpi(Job& job, const BenchMachineArguments& arguments, MeasureOptions options) {
+// Every rank of the job measures; on GPUs as a run's ranks reach each other there.
+int measure_ranks_of_job(Job& job, const BenchMachineArguments& arguments, const Device& device, MeasureOptions options) {
   options.ranks_per_host = job.local_size();
   options.first_of_host = job.first_of_host();
   options.cores = job.core_share();
   options.seconds = arguments.seconds;
+  const bool on_gpu = !device.is_host();
+  if (on_gpu) options.ranks_of_device = ranks_of_gpu(job.local_size());
   set_threads(job.cores());
   const Progress progress(arguments.seconds);
   if (job.speaks()) options.begins = [&](const std::string& what, double left) { progress.begins(what, left); };
+  MeasuredOn on;
+  if (on_gpu) on = {devices_text(devices_of_ranks(job, device)), gpu_of_figures(device.model(), job.local_size()), ""};
+  if (on_gpu && job.speaks()) print_err("measuring {} and the host beside it\n", on.devices);
   try {
-    const MeasuredMachine measured =
-        measure_machine(job.start(kTimeoutSeconds + arguments.seconds), options, Device::cpu(), host_kernels());
-    if (job.speaks()) publish(measured, arguments.file, arguments.replaces_any);
+    Config config;
+    config.run.collective_timeout_seconds = kTimeoutSeconds + arguments.seconds;
+    const DeviceGroup group = group_on(device, job.start(config.run.collective_timeout_seconds), config);
+    if (job.speaks() && !group.warning.empty()) print_err("warning: {}\n", group.warning);
+    on.collectives = group.ranks.backend();
+    const MeasuredMachine measured = measure_machine(group.ranks, options, device, kernels_of(device));
+    if (job.speaks()) publish(measured, arguments.file, arguments.replaces_any, on);
     return kDone;
   } catch (const std::exception& error) {
     return job.failed(error);
@@ -123,12 +135,22 @@ int measure_threads_as_ranks(const std::vector<int>& counts, const BenchMachineA
 
 int bench_machine(Job& job, const BenchMachineArguments& arguments) {
   MeasureOptions options;
+  Config asked;  // as a run would ask for a device
+  asked.sources["run.device"] = "--device " + arguments.device;
+  asked.run.device = arguments.device;
+  job.together("device", [&] {
+    const std::string& name = arguments.device;
+    if (name != "cpu" && name != "cuda" && name != "auto") fail_input("--device is '{}'; expected cpu, cuda or auto", name);
+    settle_device(asked);
+  });
+  require_same_device(job, asked);
+  const bool on_gpu = asked.run.device == "cuda";
   std::vector<int> counts{1};  // of ranks of a host, one after the other
   if (job.size() > 1)
     counts = {job.local_size()};
   else if (arguments.ranks > 0)
     counts = {arguments.ranks};
-  else if (num_cores() > 1)
+  else if (num_cores() > 1 && !on_gpu)
     counts.push_back(num_cores());
   const double ranks = counts.back(), cores = job.size() > 1 ? ranks * job.core_share() : num_cores();
   job.together("arguments", [&] {
@@ -138,15 +160,23 @@ int bench_machine(Job& job, const BenchMachineArguments& arguments) {
     if (!arguments.scratch.empty()) require_scratch_folders(std::vector<ScratchDemand>{{"--scratch", arguments.scratch, 0}}, 1);
     if (job.speaks() && !arguments.file.empty()) check_replaceable("--out", arguments.file, "{\n  \"name\"");
     if (job.size() > 1 && arguments.ranks > 0) fail_input("--ranks is for threads of one process: here mpirun has started {}", job.size());
+    if (on_gpu && arguments.ranks > 0)
+      fail_input(
+          "--ranks is for threads of one process on the processor (--device cpu): `mpirun -np {} {} bench machine --device cuda` "
+          "measures ranks on GPUs",
+          arguments.ranks, program_name());
     require_time(arguments.seconds, counts, cores);
   });
-  if (job.speaks() && ranks > std::ceil(cores))
+  Device device = Device::cpu();
+  job.together("device", [&] { device = open_device(asked, job.local_rank()); });
+  if (job.speaks() && !on_gpu && ranks > std::ceil(cores))
     print_err(
         "warning: {} share {} here: `{} plan` and `{} train` have no times for ranks without a core each, so that they use these figures "
         "only from --machine FILE. At most {} have one\n",
         counted(counts.back(), "rank"), counted(std::lround(cores), "core"), program_name(), program_name(),
         counted(std::lround(cores), "rank"));
-  return job.size() > 1 ? measure_ranks_of_mpi(job, arguments, options) : measure_threads_as_ranks(counts, arguments, options);
+  return job.size() > 1 || on_gpu ? measure_ranks_of_job(job, arguments, device, options)
+                                  : measure_threads_as_ranks(counts, arguments, options);
 }
 
 }  // namespace zerostep

@@ -40,7 +40,8 @@ int fit(const PlanArguments& arguments);
 
 struct BenchMachineArguments {
   std::string file, scratch;  // to write, "": none; a folder on the disk to measure, "": that of temporary files
-  int ranks = 0;              // without mpirun; 0: one, and as many as there are cores
+  std::string device = "auto";
+  int ranks = 0;  // without mpirun, on the processor; 0: one, and as many as there are cores
   double seconds = 50;
   bool replaces_any = false;  // keep the figures even where better ones are kept
 };

@@ -258,7 +258,9 @@ int doctor(Job& job, const DoctorArguments& arguments) {
   findings.add(check_disk("disk", "."));
   if (arguments.file.empty()) findings.add(check_gpu());
   findings.add(check_nccl());
-  findings.add(check_figures(job.local_size(), threads));
+  // Where a GPU answers runs compute there unless they are told otherwise.
+  const std::string model = Device::gpu_model(0);
+  findings.add(check_figures(job.local_size(), threads, model.empty() ? "" : gpu_of_figures(model, job.local_size())));
   if (arguments.file.empty()) return findings.finish();
   FileChecks file(arguments, findings);
   file.run();

@@ -224,7 +224,6 @@ void print_warnings_of(const FitCandidate& candidate, const FitResult& result, C
 
 int fit(const PlanArguments& arguments) {
   Target target = target_of(arguments);
-  if (!target.machine) fail_without_times("--fit", target.why_untimed);
   // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
   const bool stage_is_free = leaves_stage(arguments);
   ConfigArguments loaded = arguments;

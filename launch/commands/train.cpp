@@ -106,8 +106,9 @@ void prepare(Job& job, TrainSetup& setup) {
   require_host_memory(config, setup.cost, setup.limit, setup.device, job.local_size());
   setup.scratch_folders = make_scratch_folders(config, *setup.plan, job.local_size());
   limit_files(setup.limit, config, *setup.plan, job.local_size());
-  if (!job.speaks() || job.size() > job.local_size() || !setup.device.is_host()) return;
-  const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
+  if (!job.speaks() || job.size() > job.local_size()) return;
+  const std::string gpu = setup.device.is_host() ? "" : gpu_of_figures(setup.device.model(), job.local_size());
+  const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads, gpu);
   std::string why_not = here.is_measured ? here.why_not : "";
   if (here.machine)
     setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *here.machine, why_not);

@@ -12,35 +12,53 @@
 namespace zerostep {
 namespace {
 
-constexpr double kShortestRepetition = 50e-6;  // shorter ones would measure the clock
+// Shorter repetitions would measure the clock; those of a stream that is idle, how long the first of its work takes to arrive.
+constexpr double kShortestByClock = 50e-6, kShortestByMarks = 1e-3;
 constexpr int kLeastRepetitions = 3, kMostRepetitions = 300;
 
-double seconds_of_calls(int64_t count, const std::function<void()>& call) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int64_t i = 0; i < count; ++i) call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}  // namespace
+
+CallTimer host_timer() {
+  return {[](int64_t count, const std::function<void()>& call) {
+            const auto start = std::chrono::steady_clock::now();
+            for (int64_t i = 0; i < count; ++i) call();
+            return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+          },
+          kShortestByClock};
 }
 
-}  // namespace
+CallTimer stream_timer(Stream stream) {
+  if (stream.native_handle() == nullptr) return host_timer();
+  return {[stream](int64_t count, const std::function<void()>& call) mutable {
+            const Event begin = stream.mark();
+            stream.launch([&] {
+              for (int64_t i = 0; i < count; ++i) call();
+            });
+            const Event end = stream.mark();
+            end.wait();
+            return end.seconds_since(begin);
+          },
+          kShortestByMarks};
+}
 
 double CallMeter::most_of(double value) {
   ranks_.all_reduce_scalars({&value, 1}, ReduceOp::Max, "measurement");
   return value;
 }
 
-double CallMeter::seconds_of(const std::string& figure, double budget, const std::function<void()>& call) {
+double CallMeter::seconds_of(const std::string& figure, double budget, const std::function<void()>& call, const CallTimer& timer) {
   // Where other programs hold this one up, or a call takes long, fewer repetitions do.
   const auto start = std::chrono::steady_clock::now();
   const auto is_late = [&] { return any(std::chrono::steady_clock::now() - start > std::chrono::duration<double>(2 * budget)); };
-  call();
+  timer.seconds_of(1, call);
   // The slowest rank's: all repeat as often, and begin together.
-  const auto once_more = [&] { return most_of(std::max(1e-9, seconds_of_calls(1, call))); };
+  const auto once_more = [&] { return most_of(std::max(1e-9, timer.seconds_of(1, call))); };
   double once = once_more();
   if (once < budget / 10) {
-    call();
+    timer.seconds_of(1, call);
     once = std::min(once, once_more());
   }
-  const auto calls = static_cast<int64_t>(std::ceil(kShortestRepetition / once));
+  const auto calls = static_cast<int64_t>(std::ceil(timer.shortest_seconds / once));
   const int repetitions =
       std::clamp(static_cast<int>(std::min(budget / (once * static_cast<double>(calls)), 1e6)), kLeastRepetitions, kMostRepetitions);
   std::vector<double> seconds;
@@ -48,7 +66,7 @@ double CallMeter::seconds_of(const std::string& figure, double budget, const std
     seconds.push_back(once);
   } else {
     do {
-      for (int i = 0; i < (repetitions + 3) / 4; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
+      for (int i = 0; i < (repetitions + 3) / 4; ++i) seconds.push_back(timer.seconds_of(calls, call) / static_cast<double>(calls));
     } while (std::ssize(seconds) < repetitions && !is_late());
   }
   std::sort(seconds.begin(), seconds.end());

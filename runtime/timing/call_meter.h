@@ -1,12 +1,26 @@
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
 #include <utility>
 
+#include "base/stream.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
+
+// How long calls take.
+struct CallTimer {
+  // Seconds of so many calls, one after the other, until their work is done. Blocks; throws what they throw.
+  std::function<double(int64_t count, const std::function<void()>& call)> seconds_of;
+  double shortest_seconds = 0;  // calls are repeated so long, since less would measure the timer
+};
+// By the clock of the host: of calls whose work is done when they return.
+CallTimer host_timer();
+// Of calls that queue work on this stream, LibTorch's on its current one among it: of a GPU by marks around them, so that the host's waits
+// do not count; of a processor by its clock.
+CallTimer stream_timer(Stream stream);
 
 // Times calls that all ranks of a group make at once. Every method is collective, blocks, and gives the same on every rank.
 class CallMeter {
@@ -15,8 +29,8 @@ class CallMeter {
 
   // Seconds of a call: the median of repetitions that take about `budget` seconds, three at least where these take no more than twice the
   // budget, after calls that warm up; the mean over the ranks. `figure` names what it becomes, for take_spreads(). Calls that are short
-  // are repeated within a repetition.
-  double seconds_of(const std::string& figure, double budget, const std::function<void()>& call);
+  // are repeated within a repetition. `timer` says how long.
+  double seconds_of(const std::string& figure, double budget, const std::function<void()>& call, const CallTimer& timer = host_timer());
 
   // By figure: how far the middle half of the repetitions lies apart, as a share of the median; the largest of those of one name since the
   // last call. Fewer than three repetitions tell nothing of that: it is infinite, so that they count as not steady.

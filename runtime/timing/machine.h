@@ -87,8 +87,9 @@ Machine read_machine(const std::string& file);
 void write_machine(const std::string& file, const Machine& machine);
 
 // This machine as `zerostep bench machine` has measured it before, with so many ranks and threads, or where it has not with the numbers
-// nearest to these, which the result names. Nothing where it was never measured.
-std::optional<Machine> measured_machine(int ranks_per_host, int threads);
+// nearest to these, which the result names. Nothing where it was never measured. `device`: what figures of one device are kept under; "":
+// the processor.
+std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device = "");
 // What became of figures that were to be kept.
 struct Keeping {
   std::string file;                  // that they belong into; "": there is no cache
@@ -101,6 +102,6 @@ struct Keeping {
 // that is as steady, unless `replaces_any`. Of two measurements that are as steady and as long each figure but those of
 // files is the faster one's: what slows a machine for minutes on end looks steady. Links between hosts are no reason: who plans for several
 // hosts names a machine file.
-Keeping keep_measured_machine(Machine machine, bool replaces_any = false);
+Keeping keep_measured_machine(Machine machine, bool replaces_any = false, const std::string& device = "");
 
 }  // namespace zerostep

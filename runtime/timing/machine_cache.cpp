@@ -11,7 +11,7 @@
 #include "runtime/memory/machine_description.h"
 #include "runtime/timing/machine.h"
 
-// One file for each machine, number of ranks and number of threads: "HASH_2x1.json".
+// One file for each machine and device, number of ranks and number of threads: "HASH_2x1.json".
 
 namespace zerostep {
 namespace {
@@ -38,10 +38,13 @@ std::optional<Machine> machine_of(const std::string& file) {
   }
 }
 
-// Of the files of this machine. Fewer cores of the same kind do other work together.
-std::string prefix() {
+// Of the files of this machine and a device of it. Fewer cores of the same kind do other work together.
+std::string prefix(const std::string& device) {
   const auto cores = static_cast<uint64_t>(sysconf(_SC_NPROCESSORS_ONLN));
-  return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
+  ContentHash hash;
+  hash.add(machine_description()).add(cores);
+  if (!device.empty()) hash.add(device);
+  return hash.hex().substr(0, 16) + "_";
 }
 
 // Makes each figure of a machine's later measurement the earlier one's where that is faster, and says how many are. Those of files, which
@@ -60,7 +63,8 @@ int take_faster(const Machine& earlier, Machine& later) {
   for (double Machine::*const seconds : {&Machine::operation_seconds, &Machine::agreement_seconds})
     take(later.*seconds, earlier.*seconds, earlier.*seconds < later.*seconds);
   constexpr double kTransferBytes = 16 << 20;  // of a large transfer, as it is measured
-  for (Link Machine::*const link : {&Machine::gather_in_host, &Machine::reduce_in_host}) {
+  for (Link Machine::*const link :
+       {&Machine::host_to_device, &Machine::device_to_host, &Machine::gather_in_host, &Machine::reduce_in_host}) {
     const Link &before = earlier.*link, &now = later.*link;
     if (before.is_known() && now.is_known()) take(later.*link, before, before.seconds(kTransferBytes) < now.seconds(kTransferBytes));
   }
@@ -86,8 +90,8 @@ int take_faster(const Machine& earlier, Machine& later) {
 
 }  // namespace
 
-std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
-  const std::string begin = prefix();
+std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device) {
+  const std::string begin = prefix(device);
   std::optional<Machine> nearest;
   double least = std::numeric_limits<double>::infinity();
   std::error_code none;
@@ -104,10 +108,10 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
   return nearest;
 }
 
-Keeping keep_measured_machine(Machine machine, bool replaces_any) {
+Keeping keep_measured_machine(Machine machine, bool replaces_any, const std::string& device) {
   int num_earlier = 0;
   if (folder().empty()) return {"", "neither $XDG_CACHE_HOME nor $HOME is set"};
-  const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
+  const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(device), machine.ranks_per_host, machine.threads_per_rank);
   const auto stays = [&](const std::string& better) {
     return Keeping{file, fmt::format("the figures in {} are {}; --force replaces them", file, better)};
   };

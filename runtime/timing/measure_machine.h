@@ -16,6 +16,7 @@ constexpr double kLeastMeasureSeconds = 0.5;
 
 struct MeasureOptions {
   int ranks_per_host = 1, first_of_host = 0;  // first_of_host: the lowest rank on the caller's host
+  int ranks_of_device = 1;                    // of those of a host, that share a GPU
   double cores = 1;                           // that fall to a rank
   double seconds = 25;                        // at most, about; below 20 fewer repetitions on less memory
   std::string scratch_folder;                 // on the disk to measure
@@ -30,7 +31,9 @@ inline constexpr const char *kProducts = "products", *kOperations = "other opera
 inline constexpr const char *kOperation = "an operation of LibTorch", *kMemory = "memory", *kNoise = "noise", *kUpdates = "updates",
                             *kFileReads = "file reads", *kFileWrites = "file writes", *kGathersInHost = "gathers in a host",
                             *kReductionsInHost = "reductions in a host", *kGathersBetweenHosts = "gathers between hosts",
-                            *kReductionsBetweenHosts = "reductions between hosts", *kAgreements = "agreements";
+                            *kReductionsBetweenHosts = "reductions between hosts", *kAgreements = "agreements",
+                            *kCopiesToDevice = "copies to the device", *kCopiesToHost = "copies to the host",
+                            *kHostUpdates = "updates on the host";
 }  // namespace figures
 // "attention, bf16".
 std::string figure_of(const char* figure, DType type);
@@ -39,10 +42,12 @@ struct MeasuredMachine {
   Machine machine;
   std::map<std::string, double> spreads;  // CallMeter::take_spreads(), by the names in figures
   std::string disk;                       // how files are read and written, or why they were not
+  std::string copies;                     // of a GPU: through what memory of the host they went
   std::vector<std::string> disturbed;     // what was measured while something else ran; where there is any, the machine is unsteady
 };
 
-// Measures what a plan is timed with, on every rank of `ranks` at once, with the threads that LibTorch has. Links between hosts are
+// Measures what a plan is timed with, on every rank of `ranks` at once, with the threads that LibTorch has and on a device as a run of
+// these ranks uses it: `ranks` reach each other's memory there. Work of a GPU is timed by marks on its streams. Links between hosts are
 // measured where there are several, those of files where the disk has room for a quarter of a gigabyte a rank, whose space is given back.
 // What was measured while something else ran is measured again while time is left (measured_parts.h).
 // Collective; blocks. Gives the same on every rank. RunError where a rank has no memory.

@@ -47,6 +47,8 @@ Settings environment_settings() {
   settings.jitter_microseconds = static_cast<int>(number_in("FAKE_GPU_JITTER", 0));
   settings.pinning_waits = number_in("FAKE_GPU_PINNING_WAITS", 0) != 0;
   settings.seed = static_cast<uint64_t>(number_in("FAKE_GPU_SEED", 1));
+  settings.to_device_bytes_per_second = number_in("FAKE_GPU_TO_DEVICE", 0);
+  settings.to_host_bytes_per_second = number_in("FAKE_GPU_TO_HOST", 0);
   return settings;
 }
 

@@ -155,7 +155,7 @@ TEST_F(CudaRun, IsPlannedWithoutAGpu) {
   for (const char* part :
        {"workspace of libraries     0 bytes (0 B), but for cuBLAS's not measured on a GPU",
         "of it workspace of cuBLAS    0 bytes (0 B), as CUBLAS_WORKSPACE_CONFIG says", "beside it unfilled pieces    ",
-        "iB: no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
+        "iB: no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes a machine with GPUs"})
     EXPECT_SAYS(done.out, part);
   for (const char* part : {"this machine", "EiB"}) EXPECT_EQ(done.out.find(part), std::string::npos) << done.out;
   const std::string described = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";

@@ -1,6 +1,7 @@
 #include <cuda.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <string_view>
 #include <thread>
@@ -20,13 +21,33 @@ namespace {
 using Queue = std::shared_ptr<fake_gpu::WorkQueue>;
 using Operand = fake_gpu::DeviceMemory::Operand;
 
+// Bytes a second of a copy's way; 0: not limited.
+int64_t link_speed(const Operand& target, const Operand& source) {
+  const fake_gpu::Settings& settings = Machine::instance().settings();
+  const bool is_to_device = target.type == cudaMemoryTypeDevice, is_from_device = source.type == cudaMemoryTypeDevice;
+  if (is_to_device == is_from_device) return 0;
+  return is_to_device ? settings.to_device_bytes_per_second : settings.to_host_bytes_per_second;
+}
+
+// No link is faster than it is, and a thread that sleeps wakes up late.
+void wait_until(std::chrono::steady_clock::time_point end) {
+  constexpr auto kLate = std::chrono::microseconds(200);
+  std::this_thread::sleep_until(end - kLate);
+  while (std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
 cudaError_t push_copy(const Queue& queue, void* to, const void* from, size_t num_bytes, bool waits) {
   Machine& machine = Machine::instance();
   if (!queue) return fail(cudaErrorInvalidResourceHandle);
   if (num_bytes == 0) return cudaSuccess;
   const Operand target = machine.memory().operand(to, num_bytes), source = machine.memory().operand(from, num_bytes);
   if (target.bytes == nullptr || source.bytes == nullptr) return fail(cudaErrorInvalidValue);
-  queue->push([target, source, num_bytes] { std::memcpy(target.bytes, source.bytes, num_bytes); });
+  queue->push([target, source, num_bytes, speed = link_speed(target, source)] {
+    const auto begin = std::chrono::steady_clock::now();
+    std::memcpy(target.bytes, source.bytes, num_bytes);
+    if (speed > 0)
+      wait_until(begin + std::chrono::nanoseconds(static_cast<int64_t>(1e9 * static_cast<double>(num_bytes) / static_cast<double>(speed))));
+  });
   const bool is_pageable = target.type == cudaMemoryTypeUnregistered || source.type == cudaMemoryTypeUnregistered;
   if (is_pageable && !waits) machine.count("pageable copies");
   if (is_pageable || waits) queue->synchronize();
