@@ -50,6 +50,8 @@ class Device {
     virtual void load_operators() const {}
     virtual TensorMemory tensor_memory() const { return {}; }
     virtual void limit_tensor_memory(int64_t) const {}
+    virtual void begin_tensor_peak() const {}
+    virtual void release_tensor_memory() const {}
     virtual RefusedTensor refused_tensor() const { return {}; }
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
   };
@@ -102,11 +104,16 @@ class Device {
   // Of a GPU: opens the library of LibTorch's operators for it, once in a process, and before the first tensor there. RunError that says
   // what is missing.
   void load_operators() const { impl_->load_operators(); }
-  // Of a GPU; a processor's tensors are counted by rank (runtime/memory/memory_meter.h). The peak is that since the limit was set.
+  // Of a GPU; a processor's tensors are counted by rank (runtime/memory/memory_meter.h). The peak is that since the limit was set,
+  // or since begin_tensor_peak().
   TensorMemory tensor_memory() const { return impl_->tensor_memory(); }
   // From now on tensors for which LibTorch would hold more are an error of LibTorch's, which takes memory in pieces of 2 MiB, and of 20 MiB
   // for tensors of more than one: what it holds counts, filled or not. Of a GPU.
   void limit_tensor_memory(int64_t num_bytes) const { impl_->limit_tensor_memory(num_bytes); }
+  // The peak of tensor_memory() begins anew. Of a GPU.
+  void begin_tensor_peak() const { impl_->begin_tensor_peak(); }
+  // Gives back what LibTorch holds and no tensor fills. Of a GPU.
+  void release_tensor_memory() const { impl_->release_tensor_memory(); }
   // The last one that the calling thread was refused since a limit was set. Of a GPU.
   RefusedTensor refused_tensor() const { return impl_->refused_tensor(); }
   // Enqueues a copy between memory of any kinds, on a stream of this device. The operands live until it is done. Of pageable memory of the

@@ -29,6 +29,10 @@ Device open_device(const Config& config, int local_rank) {
   }
 }
 
+Device device_of_plan(const Config& config) {
+  return config.run.device == "cuda" && Device::num_gpus() > 0 ? open_device(config, 0) : Device::cpu();
+}
+
 DeviceGroup group_on(const Device& device, const Communicator& world, const Config& config) {
   if (device.is_host()) return {world, ""};
   if (world.size() == 1) return {make_staged_communicator(world, device), ""};

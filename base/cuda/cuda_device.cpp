@@ -107,6 +107,15 @@ void CudaDevice::limit_tensor_memory(int64_t num_bytes) const {
   observe_refusals();
 }
 
+void CudaDevice::begin_tensor_peak() const {
+  c10::cuda::CUDACachingAllocator::resetPeakStats(static_cast<c10::DeviceIndex>(context_->index()));
+}
+
+void CudaDevice::release_tensor_memory() const {
+  context_->make_current();
+  c10::cuda::CUDACachingAllocator::emptyCache();
+}
+
 Event CudaDevice::copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const {
   const auto handle = static_cast<cudaStream_t>(stream.native_handle());
   if (handle == nullptr) fail_protocol("[{}] a copy is queued on stream '{}', which is none of CUDA's", name(), stream.name());

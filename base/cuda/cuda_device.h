@@ -28,6 +28,8 @@ class CudaDevice final : public Device::Impl {
   void load_operators() const override;
   TensorMemory tensor_memory() const override;
   void limit_tensor_memory(int64_t num_bytes) const override;
+  void begin_tensor_peak() const override;
+  void release_tensor_memory() const override;
   RefusedTensor refused_tensor() const override;
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override;
 

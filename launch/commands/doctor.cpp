@@ -167,7 +167,8 @@ class FileChecks {
   void plan() {
     device_ = open_device(config(), 0);
     plan_ = plan_training(config(), *subject_.model, *subject_.objective, 1);
-    WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+    MemoryLimit limit = memory_limit(config(), device_, 1);
+    WorkspaceMeter workspaces(WorkspaceMeter::default_file(), device_);
     PlanCost cost = training_cost(config(), *plan_, *subject_.model, *subject_.objective, &workspaces);
     plan_->device_peak_bytes = cost.device_peak_bytes;
     checkpoint_bytes_ = staging_bytes(config(), *plan_);
@@ -175,7 +176,6 @@ class FileChecks {
     const bool pins = (parameters.tier != Tier::Device && parameters.pin_memory) || (state.tier != Tier::Device && state.pin_memory);
     locked_bytes_ = pins ? cost.host_peak_bytes : 0;
     cost.host_peak_bytes += checkpoint_bytes_;
-    MemoryLimit limit = memory_limit(config(), device_, 1);
     limit_files(limit, config(), *plan_, 1);
     const PlanReport report{config(), *plan_, cost, limit};
     for (const std::string& warning : plan_warnings(config(), *plan_, *subject_.model, *subject_.objective))

@@ -49,10 +49,11 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   setup.sets = open_evaluation_data(setup.subject, hooks);
   setup.device = open_device(config, job.local_rank());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
-  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  const MemoryLimit limit = memory_limit(config, setup.device, job.local_size());  // before anything is measured in that memory
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), setup.device);
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   setup.plan->device_peak_bytes = cost.device_peak_bytes;
-  const PlanReport report{config, *setup.plan, cost, memory_limit(config, setup.device, job.local_size())};
+  const PlanReport report{config, *setup.plan, cost, limit};
   if (!report.fits()) throw InputError(does_not_fit(report));
   if (job.size() == 1) return;
   for (const EvaluationSet& set : setup.sets) setup.inputs.push_back({"data.eval", set.data->fingerprint()});

@@ -236,7 +236,7 @@ int fit(const PlanArguments& arguments) {
   const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;
   check_replaceable("--out", path, kMadeBy);
   const MemoryLimit limit = memory_limit(config, target, arguments);
-  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), target.is_here ? device_of_plan(config) : Device::cpu());
   const bool shows_progress = ::isatty(STDERR_FILENO) != 0;
   std::function<void(int)> progress;
   if (shows_progress) progress = [](int planned) { show_status(fmt::format("{} combinations planned", planned)); };

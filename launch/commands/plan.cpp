@@ -5,6 +5,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/needed_folders.h"
 #include "launch/replaceable.h"
 #include "launch/subject.h"
@@ -26,8 +27,10 @@ int plan(const PlanArguments& arguments) {
   print_warnings(subject.loaded);
   data_files(config);
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, target.world);
+  // Before anything is measured, which may leave something in memory of a GPU.
+  MemoryLimit limit = memory_limit(config, target, arguments);
   // What libraries take is measured here, for this machine alone.
-  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), target.is_here ? device_of_plan(config) : Device::cpu());
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, target.is_here ? &workspaces : nullptr);
   cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
@@ -37,7 +40,6 @@ int plan(const PlanArguments& arguments) {
   if (target.machine) prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, why_untimed);
   if (arguments.json && target.machine && !prediction)  // else the plan's text says it
     print_err("warning: the time of a step is not predicted: {}\n", why_untimed);
-  MemoryLimit limit = memory_limit(config, target, arguments);
   if (target.is_here) limit_files(limit, config, training, target.ranks_of_host);
   const PlanReport report{config, training, cost, limit, prediction ? &*prediction : nullptr};
   if (target.is_here)

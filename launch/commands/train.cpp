@@ -94,11 +94,11 @@ void prepare(Job& job, TrainSetup& setup) {
     setup.first_values_fingerprint = fingerprint_of_values(*setup.subject.model, setup.first_values.read);
   setup.device = open_device(config, job.local_rank());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
-  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  setup.limit = memory_limit(config, setup.device, job.local_size());  // before anything is measured in that memory
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), setup.device);
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   setup.plan->device_peak_bytes = setup.cost.device_peak_bytes;
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
-  setup.limit = memory_limit(config, setup.device, job.local_size());
   if (job.speaks())
     for (const std::string& warning : plan_warnings(config, *setup.plan, *setup.subject.model, *setup.subject.objective))
       setup.log.warn(warning);

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "runtime/engine/device_batch.h"
+#include "runtime/memory/device_batch.h"
 
 namespace zerostep {
 

@@ -15,10 +15,10 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
                        WorkspaceMeter* meter) {
   const StepLoads loads(config, model, objective);
   const bool on_gpu = loads.backend == Backend::Cuda;
-  if (on_gpu) meter = nullptr;  // which measures what libraries take on the processor
+  if (meter != nullptr && meter->device().is_host() == on_gpu) meter = nullptr;  // what libraries take elsewhere tells nothing
   PlanCost out;
-  out.workspace_known = !on_gpu;
-  out.workspace_estimated = on_gpu;
+  out.workspace_known = !on_gpu || meter != nullptr;
+  out.workspace_estimated = on_gpu && meter == nullptr;
   out.arena_bytes = plan.any_step().device_arena_bytes() + loads.kernel_bytes(plan.any_step().options);
   out.host_peak_bytes = nth(plan.any_step().arena_bytes, Tier::Host);
   for (const ScratchDemand& demand : scratch_demands(plan.any_step().buffers, tier_options(config, 0)))
@@ -27,6 +27,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
     out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, cost.tensor_peak_bytes);
     out.workspace_estimated |= cost.workspace_estimated;
+    out.workspace_known &= cost.workspace_known;
     out.piece_bytes = std::max(out.piece_bytes, cost.piece_bytes);
     out.unmeasured_units.insert(cost.unmeasured_units.begin(), cost.unmeasured_units.end());
     if (cost.activation_peak_bytes <= out.activation_peak_bytes) return;

@@ -11,7 +11,7 @@ int64_t elements_of_unchanged_share(const Config& config, int world);
 
 // The cost of training: of each number the most that a kind of step has, the first step's measurement included. Memory is that of
 // evaluation where the configuration asks for one and it needs more. Of host memory what rests there is counted, not what checkpoints are
-// staged in.
+// staged in. A `meter` of another device than the plan's measures nothing.
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                        WorkspaceMeter* meter = nullptr);
 

@@ -15,7 +15,7 @@
 #include "base/nth.h"
 #include "runtime/data/padded_rows.h"
 #include "runtime/data/prompt_template.h"
-#include "runtime/engine/device_batch.h"
+#include "runtime/memory/device_batch.h"
 
 namespace zerostep {
 namespace {

@@ -1,5 +1,6 @@
 #include "runtime/memory/unit_probe.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
@@ -8,10 +9,13 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 
 #include "base/nth.h"
+#include "models/backward_in_caller.h"
 #include "models/parameter_gradient.h"
+#include "runtime/memory/device_batch.h"
 #include "runtime/memory/memory_meter.h"
 
 namespace zerostep {
@@ -21,16 +25,18 @@ constexpr double kWeight = 0.01;  // small enough that nothing overflows in fp16
 
 at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat; }
 
+bool is_last(const ModelDefinition& model, int unit) { return static_cast<size_t>(unit) + 1 == model.units().size(); }
+
 // Parameters as the engine hands them to a unit, with gradients where there is a backward.
-std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int unit, const WorkspaceShape& shape) {
+std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int unit, const WorkspaceShape& shape, at::Device place) {
   const UnitInfo& info = model.unit(unit);
   std::vector<at::Tensor> out;
   const auto add = [&](const ParameterInfo& parameter) {
     const at::ScalarType type = scalar_type(parameter.type(shape.compute_type));
-    at::Tensor tensor = at::full(parameter.shape, kWeight, at::TensorOptions().dtype(type));
+    at::Tensor tensor = at::full(parameter.shape, kWeight, at::TensorOptions(type).device(place));
     if (shape.graph) {
       tensor.requires_grad_();
-      tensor.mutable_grad() = at::zeros(parameter.shape, at::TensorOptions().dtype(at::kFloat));
+      tensor.mutable_grad() = at::zeros(parameter.shape, at::TensorOptions(at::kFloat).device(place));
     }
     out.push_back(std::move(tensor));
   };
@@ -40,19 +46,30 @@ std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int uni
 }
 
 // What a unit hands on, made up: [batch, sequence, width], or a classifier's [batch, classes].
-at::Tensor made_up_output(const ModelDefinition& model, int unit, const WorkspaceShape& shape, const ActivationCost& cost) {
+at::Tensor made_up_output(const ModelDefinition& model, int unit, const WorkspaceShape& shape, const ActivationCost& cost,
+                          at::Device place) {
   const at::ScalarType type = scalar_type(shape.compute_type);
-  const bool classes = model.num_classes() > 0 && static_cast<size_t>(unit) + 1 == model.units().size();
+  const bool classes = model.num_classes() > 0 && is_last(model, unit);
   const int64_t rows = classes ? shape.batch : shape.batch * shape.sequence;
   const int64_t width = cost.output_bytes / (rows * num_bytes(1, shape.compute_type));
   return at::full(classes ? std::vector<int64_t>{rows, width} : std::vector<int64_t>{shape.batch, shape.sequence, width}, kWeight,
-                  at::TensorOptions().dtype(type));
+                  at::TensorOptions(type).device(place));
 }
 
 class Counter {
  public:
+  explicit Counter(const Device& device) : device_(device) {}
   // Highest bytes beyond those that were live before.
-  int64_t peak_of(const std::function<void()>& body) {
+  int64_t peak_of(const std::function<void()>& body) { return device_.is_host() ? peak_on_host(body) : peak_on_gpu(body); }
+
+ private:
+  int64_t peak_on_gpu(const std::function<void()>& body) const {
+    const int64_t before = device_.tensor_memory().live_bytes;
+    device_.begin_tensor_peak();
+    body();
+    return device_.tensor_memory().peak_bytes - before;
+  }
+  int64_t peak_on_host(const std::function<void()>& body) {
     const int64_t before = meter_.live_bytes();
     meter_.reset_peak();
     // With one thread there are no helpers to count, and ranks that are threads may measure at once.
@@ -61,16 +78,16 @@ class Counter {
     return meter_.peak_bytes() - before;
   }
 
- private:
+  const Device& device_;
   MemoryMeter meter_;
 };
 
 int64_t beyond(int64_t measured, int64_t tensors) { return std::max<int64_t>(0, measured - tensors); }
 
 // `inference` and `forward` make the output from `input` and `parameters`, without and with a graph.
-Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, const std::vector<at::Tensor>& parameters, at::Tensor& input,
-                  const std::function<at::Tensor()>& inference, const std::function<at::Tensor()>& forward) {
-  Counter counter;
+Workspace measure(const Device& device, const WorkspaceShape& shape, const ActivationCost& cost, const std::vector<at::Tensor>& parameters,
+                  at::Tensor& input, const std::function<at::Tensor()>& inference, const std::function<at::Tensor()>& forward) {
+  Counter counter(device);
   Workspace out;
   at::Tensor output;
   const auto infer = [&] {
@@ -101,39 +118,87 @@ Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, const
   return out;
 }
 
-}  // namespace
-
-Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
-                       const WorkspaceShape& shape) {
-  install_metered_allocator();
-  MemoryMeter around;  // so that weights and inputs count for no rank
-  const MeterScope scope(around);
-  const Batch batch = model.example_batch(shape.batch, shape.sequence);
-  const ForwardContext context{&batch, shape.training, /*seed=*/1, /*step=*/0};
+Workspaces probe_on(const Device& device, const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
+                    const WorkspaceShape& shape) {
+  const at::Device place(device.name());
+  Batch batch = model.example_batch(shape.batch, shape.sequence);
+  bring_to_device({&batch}, device);
   Workspaces out;
-  at::Tensor hidden;
+  at::Tensor hidden, matrix;  // matrix: with which rows are the factors of the logits
   for (const auto& [u, runs] : units) {
-    const ActivationCost cost = model.activation_cost(u, shape.activations());
+    const ActivationCost cost = cost_of_unit(model, u, shape);
     if (!runs) {
       out.units.push_back({.is_measured = false});
       out.extrapolated = true;
-      hidden = made_up_output(model, u, shape, cost);
+      hidden = made_up_output(model, u, shape, cost, place);
       continue;
     }
-    const std::vector<at::Tensor> parameters = made_up_parameters(model, u, shape);
+    const std::vector<at::Tensor> parameters = made_up_parameters(model, u, shape, place);
     const auto unit = model.make_unit(u, parameters);
-    const auto run = [&] { return unit->forward(hidden.defined() ? TensorList{hidden} : TensorList{}, context).at(0); };
-    out.units.push_back(measure(shape, cost, parameters, hidden, run, run));
+    const bool hands_on_factors = shape.takes_factors && is_last(model, u);
+    const ForwardContext context{&batch, shape.training, /*seed=*/1, /*step=*/0, hands_on_factors};
+    const auto outputs = [&] { return unit->forward(hidden.defined() ? TensorList{hidden} : TensorList{}, context); };
+    const auto run = [&] { return outputs().at(0); };
+    out.units.push_back(measure(device, shape, cost, parameters, hidden, run, run));
     const at::NoGradGuard no_grad;
-    hidden = run();
+    const TensorList handed_on = outputs();
+    hidden = handed_on.at(0);
+    if (hands_on_factors) matrix = handed_on.at(1);
   }
-  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  const ActivationCost cost = objective.activation_cost(shape.activations(), outputs);
+  if (shape.takes_factors && !matrix.defined()) {  // of a unit that is too large to run
+    const int64_t width = hidden.size(-1);
+    matrix = at::full({model.vocabulary_size(), width}, kWeight, hidden.options());
+  }
+  const ActivationCost cost = cost_of_objective(model, objective, shape);
+  const auto outputs = [&] { return matrix.defined() ? TensorList{hidden, matrix} : TensorList{hidden}; };
   const auto value = [&] {
-    objective.value(batch, {hidden});
+    objective.value(batch, outputs());
     return at::Tensor();
   };
-  out.objective = measure(shape, cost, {}, hidden, value, [&] { return objective.sum(batch, {hidden}); });
+  out.objective = measure(device, shape, cost, {}, hidden, value, [&] { return objective.sum(batch, outputs()); });
+  return out;
+}
+
+}  // namespace
+
+ActivationCost cost_of_unit(const ModelDefinition& model, int unit, const WorkspaceShape& shape) {
+  if (shape.takes_factors && is_last(model, unit)) return model.factors_cost(shape.activations()).value();
+  return model.activation_cost(unit, shape.activations());
+}
+
+ActivationCost cost_of_objective(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
+  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  if (!shape.takes_factors) return objective.activation_cost(shape.activations(), outputs);
+  const int64_t tokens = shape.batch * shape.sequence, rows = model.factors_cost(shape.activations())->output_bytes;
+  return objective.factors_cost(tokens, rows / num_bytes(tokens, shape.compute_type), outputs, shape.compute_type);
+}
+
+Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
+                       const WorkspaceShape& shape, const Device& device) {
+  install_metered_allocator();
+  MemoryMeter around;  // so that weights and inputs count for no rank
+  const MeterScope scope(around);
+  if (device.is_host()) return probe_on(device, model, units, objective, shape);
+  device.load_operators();
+  at::globalContext().lazyInitDevice(at::Device(device.name()).type());
+  const BackwardInCaller in_caller;
+  Stream stream = device.compute_stream();
+  Workspaces out;
+  std::exception_ptr failure;  // which is none of the stream's, on which other work follows
+  stream
+      .launch([&] {
+        try {
+          out = probe_on(device, model, units, objective, shape);
+        } catch (const c10::OutOfMemoryError&) {
+          out = {.units = std::vector<Workspace>(units.size()), .is_known = false};
+        } catch (...) {
+          failure = std::current_exception();
+        }
+      })
+      .wait();
+  stream.synchronize();
+  device.release_tensor_memory();
+  if (failure) std::rethrow_exception(failure);
   return out;
 }
 

@@ -25,7 +25,7 @@ struct UnitKinds {
     ContentHash hash;
     std::map<std::string, size_t> kinds;
     for (size_t u = 0; u < units.size(); ++u) {
-      const ActivationCost cost = model.activation_cost(static_cast<int>(u), shape.activations());
+      const ActivationCost cost = cost_of_unit(model, static_cast<int>(u), shape);
       std::string text = fmt::format("{} {}|{}", u == 0, u + 1 == units.size(), text_of(cost));
       const auto add = [&](const ParameterInfo& p) { text += fmt::format("|{}", fmt::join(p.shape, "x")); };
       for (const ParameterInfo& p : units[u].parameters) add(p);
@@ -49,12 +49,14 @@ struct UnitKinds {
 struct ProbeCost {
   double flops = 0;
   int64_t num_bytes = 0;
-  bool may_run() const { return flops <= kMostProbeFlops && num_bytes <= kMostProbeBytes; }
+  bool may_run(Backend backend) const {
+    return flops <= (backend == Backend::Cuda ? kMostProbeFlopsOfGpu : kMostProbeFlops) && num_bytes <= kMostProbeBytes;
+  }
 };
 
 ProbeCost unit_cost(const ModelDefinition& model, const ProbedUnit& probed, const WorkspaceShape& shape) {
   const UnitInfo& unit = model.unit(probed.unit);
-  const ActivationCost cost = model.activation_cost(probed.unit, shape.activations());
+  const ActivationCost cost = cost_of_unit(model, probed.unit, shape);
   if (!probed.runs) return {0, cost.output_bytes};
   int64_t elements = unit.num_elements();
   for (const BorrowedParameter& b : unit.borrowed) elements += nth(model.unit(b.unit).parameters, b.parameter).num_elements();
@@ -73,9 +75,8 @@ ProbeCost probe_cost(const ModelDefinition& model, const std::vector<ProbedUnit>
     out.flops += cost.flops;
     out.num_bytes = std::max(out.num_bytes, cost.num_bytes);
   }
-  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  const ActivationCost last = model.activation_cost(units.back().unit, shape.activations());
-  const ActivationCost cost = objective.activation_cost(shape.activations(), outputs);
+  const ActivationCost last = cost_of_unit(model, units.back().unit, shape);
+  const ActivationCost cost = cost_of_objective(model, objective, shape);
   const int64_t held = shape.graph ? cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes)
                                    : cost.inference_transient_bytes;
   out.num_bytes = std::max(out.num_bytes, last.output_bytes + held);
@@ -90,8 +91,8 @@ std::vector<ProbedUnit> choose(const ModelDefinition& model, const std::vector<i
   for (const int unit : units) {
     ProbeCost cost = unit_cost(model, {unit}, shape);
     cost.flops += flops;
-    out.push_back({unit, cost.may_run()});
-    if (cost.may_run()) flops = cost.flops;
+    out.push_back({unit, cost.may_run(shape.backend)});
+    if (out.back().runs) flops = cost.flops;
   }
   return out;
 }
@@ -99,7 +100,7 @@ std::vector<ProbedUnit> choose(const ModelDefinition& model, const std::vector<i
 // The largest shape of no more tokens that may be probed: half the samples again and again, then half the tokens of one. False: none.
 bool shrink(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective, WorkspaceShape& shape) {
   for (;;) {
-    if (probe_cost(model, units, objective, shape).may_run()) return true;
+    if (probe_cost(model, units, objective, shape).may_run(shape.backend)) return true;
     if (shape.batch > 1)
       shape.batch /= 2;
     else if (shape.sequence > 1)
@@ -116,7 +117,7 @@ int64_t carry_on(int64_t smaller, int64_t larger, double tokens, double smaller_
 }
 
 Workspaces measured(const ModelDefinition& model, const std::vector<int>& representatives, const Objective& objective,
-                    const WorkspaceShape& shape) {
+                    const WorkspaceShape& shape, const Device& device) {
   const std::vector<ProbedUnit> units = choose(model, representatives, shape);
   WorkspaceShape small = shape;
   if (!shrink(model, units, objective, small)) {
@@ -125,13 +126,13 @@ Workspaces measured(const ModelDefinition& model, const std::vector<int>& repres
     out.extrapolated = true;
     return out;
   }
-  Workspaces out = probe_units(model, units, objective, small);
-  if (small.batch == shape.batch && small.sequence == shape.sequence) return out;
+  Workspaces out = probe_units(model, units, objective, small, device);
+  if (!out.is_known || (small.batch == shape.batch && small.sequence == shape.sequence)) return out;
   WorkspaceShape half = small;
   (half.batch > 1 ? half.batch : half.sequence) /= 2;
   out.extrapolated = true;
   if (half.batch * half.sequence == 0) return out;
-  const Workspaces less = probe_units(model, units, objective, half);
+  const Workspaces less = probe_units(model, units, objective, half, device);
   const auto tokens = [](const WorkspaceShape& s) { return static_cast<double>(s.batch * s.sequence); };
   const auto extend = [&](const Workspace& smaller, Workspace& w) {
     for (int64_t Workspace::*bytes :
@@ -145,20 +146,20 @@ Workspaces measured(const ModelDefinition& model, const std::vector<int>& repres
 
 }  // namespace
 
-WorkspaceMeter::WorkspaceMeter(std::string file) : file_(std::move(file)) {}
+WorkspaceMeter::WorkspaceMeter(std::string file, Device device) : file_(std::move(file)), device_(std::move(device)) {}
 
 const Workspaces& WorkspaceMeter::workspaces_of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
   const UnitKinds kinds(model, objective, shape);
   ContentHash hash;
-  hash.add(machine_key()).add(kinds.key);
+  hash.add(machine_key(device_)).add(kinds.key);
   hash.add(static_cast<uint64_t>(shape.batch)).add(static_cast<uint64_t>(shape.sequence)).add(static_cast<uint64_t>(shape.compute_type));
-  hash.add(static_cast<uint64_t>(shape.graph)).add(static_cast<uint64_t>(shape.training));
+  hash.add(static_cast<uint64_t>(shape.graph)).add(static_cast<uint64_t>(shape.training)).add(static_cast<uint64_t>(shape.takes_factors));
   const std::string key = hash.hex();
   if (const auto at = known_.find(key); at != known_.end()) return at->second;
   Workspaces kind_workspaces;
   if (file_.empty() || !recall(file_, key, kinds.representatives.size(), kind_workspaces)) {
-    kind_workspaces = measured(model, kinds.representatives, objective, shape);
-    if (!file_.empty()) remember(file_, key, kind_workspaces);
+    kind_workspaces = measured(model, kinds.representatives, objective, shape, device_);
+    if (!file_.empty() && kind_workspaces.is_known) remember(file_, key, kind_workspaces);
   }
   Workspaces out = kind_workspaces;
   out.units.clear();

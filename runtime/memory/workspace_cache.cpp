@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/blas_workspace.h"
 #include "base/user_cache_folder.h"
 #include "runtime/memory/machine_description.h"
 
@@ -30,11 +31,12 @@ Workspace from_json(const json& j) {
 
 }  // namespace
 
-std::string machine_key() {
+std::string machine_key(const Device& device) {
   struct stat program {};
   ::stat("/proc/self/exe", &program);
-  return fmt::format("{}|{} threads|{} {}.{}", machine_description(), at::get_num_threads(), program.st_size, program.st_mtim.tv_sec,
-                     program.st_mtim.tv_nsec);
+  const std::string gpu = device.is_host() ? "" : fmt::format("|{}, cuBLAS {}", device.model(), blas_workspace_bytes());
+  return fmt::format("{}|{} threads|{} {}.{}{}", machine_description(), at::get_num_threads(), program.st_size, program.st_mtim.tv_sec,
+                     program.st_mtim.tv_nsec, gpu);
 }
 
 bool recall(const std::string& file, const std::string& key, size_t num_units, Workspaces& out) {

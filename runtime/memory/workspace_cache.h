@@ -6,8 +6,8 @@
 namespace zerostep {
 
 // What a measured workspace depends on beside the model and the shape: the processor, what the libraries may use of it, the number of
-// threads, LibTorch and the libraries in it, and this program.
-std::string machine_key();
+// threads, LibTorch and the libraries in it, and this program; on a GPU its model and the workspace that cuBLAS has.
+std::string machine_key(const Device& device);
 
 // The entry of a key in the file, if it is there as a whole with so many units. A line that cannot be read is another process's unfinished
 // write.

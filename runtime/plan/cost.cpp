@@ -7,6 +7,7 @@
 
 #include "base/nth.h"
 #include "offload/flat_kernels.h"
+#include "runtime/memory/unit_probe.h"
 #include "runtime/plan/tensor_pieces.h"
 
 namespace zerostep {
@@ -227,7 +228,9 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
     out.piece_bytes = std::max(out.piece_bytes, most_beside_tensors(alone.activation_peak_bytes, tensors.units.front().output_bytes));
   VisitCosts whole = tensors;
   if (meter != nullptr) {
-    const Workspaces& spaces = meter->workspaces_of(model, load.objective, {load.batch, load.sequence, type, graph, drops});
+    const Workspaces& spaces =
+        meter->workspaces_of(model, load.objective, {load.batch, load.sequence, type, graph, drops, loads.backend, load.takes_factors});
+    out.workspace_known &= spaces.is_known;
     const auto space_of = [&out](const Workspaces& all, int unit) -> const Workspace& {
       const Workspace& found = nth(all.units, unit);
       if (!found.is_measured) out.unmeasured_units.insert(unit);
@@ -237,7 +240,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
     for (int u = 0; u < num_units; ++u) nth(whole.units, u) = with_workspace(nth(whole.units, u), space_of(spaces, u));
     whole.objective = with_workspace(whole.objective, spaces.objective);
     whole.joined = [&, space_of](const Visit& at) {
-      const WorkspaceShape shape{load.batch * at.branches_together, load.sequence, type, false, false};
+      const WorkspaceShape shape{load.batch * at.branches_together, load.sequence, type, false, false, loads.backend};
       return with_workspace(tensors.joined(at), space_of(meter->workspaces_of(model, load.objective, shape), at.unit));
     };
   }
@@ -293,13 +296,8 @@ StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const O
                config.step.query_sequence_length} {}
 
 ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type, Backend backend) {
-  if (load.takes_factors) {
-    const int64_t tokens = load.batch * load.sequence, rows = model.factors_cost({load.batch, load.sequence, compute_type})->output_bytes;
-    const int64_t width = rows / (tokens * static_cast<int64_t>(size_of(compute_type)));
-    return load.objective.factors_cost(tokens, width, model.vocabulary_size(), compute_type);
-  }
-  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  return load.objective.activation_cost({load.batch, load.sequence, compute_type, false, backend}, outputs);
+  return cost_of_objective(model, load.objective,
+                           {load.batch, load.sequence, compute_type, /*graph=*/false, /*training=*/false, backend, load.takes_factors});
 }
 
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,

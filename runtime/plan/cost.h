@@ -69,7 +69,7 @@ struct PlanCost {
   int64_t piece_bytes = 0;
   // The workspace was not measured at the shapes of this plan, or not on its machine.
   bool workspace_estimated = false;
-  bool workspace_known = true;     // false: of a GPU or of a described machine, where nothing was measured, so that it counts 0
+  bool workspace_known = true;     // false: of a described machine, or of a GPU that is not here, so that it counts 0
   std::set<int> unmeasured_units;  // whose workspace could not be measured and counts nothing here (Workspace::is_measured)
   std::string peak_at;             // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;

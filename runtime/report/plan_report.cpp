@@ -147,10 +147,11 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
   const bool on_gpu = config.run.device == "cuda";
-  const char* workspace = on_gpu                     ? ", but for cuBLAS's not measured on a GPU"
-                          : !cost.workspace_known    ? ", an estimate: what they take on the described machine is not known"
-                          : cost.workspace_estimated ? ", an estimate from this machine"
-                                                     : ", measured on this machine";
+  const char* workspace = !cost.workspace_known && on_gpu ? ", but for cuBLAS's not measured on a GPU"
+                          : !cost.workspace_known         ? ", an estimate: what they take on the described machine is not known"
+                          : cost.workspace_estimated      ? on_gpu ? ", an estimate from this GPU" : ", an estimate from this machine"
+                          : on_gpu                        ? ", measured on this GPU"
+                                                          : ", measured on this machine";
   out += line("    workspace of libraries", bytes_text(cost.workspace_bytes()) + workspace);
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;

@@ -18,7 +18,7 @@
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/kernels_on_processor.h"
 #include "offload/flat_kernels.h"
-#include "runtime/engine/device_batch.h"
+#include "runtime/memory/device_batch.h"
 #include "runtime/plan/cost.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/expect_says.h"

@@ -30,12 +30,14 @@ struct Settings {
   uint64_t seed = 1;                  // of the delays
   // Of copies between the host and a device, at most; 0: as fast as the processor copies.
   int64_t to_device_bytes_per_second = 0, to_host_bytes_per_second = 0;
+  int64_t product_workspace_bytes = 0;  // that a product takes of LibTorch's allocator while it runs
 };
 
 // What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_NCCL, FAKE_GPU_STRICT, FAKE_GPU_JITTER, FAKE_GPU_PINNING_WAITS, FAKE_GPU_SEED,
-// FAKE_GPU_TO_DEVICE and FAKE_GPU_TO_HOST say, which hold until configure(). Of the devices CUDA_VISIBLE_DEVICES shows those whose numbers
-// it lists, up to the first that is none.
+// FAKE_GPU_TO_DEVICE, FAKE_GPU_TO_HOST and FAKE_GPU_WORKSPACE say, which hold until configure(). Of the devices CUDA_VISIBLE_DEVICES shows
+// those whose numbers it lists, up to the first that is none.
 Settings environment_settings();
+Settings settings();  // that hold now
 // Begins anew, with counters at 0. std::logic_error while device memory is allocated.
 void configure(const Settings& settings);
 

@@ -86,6 +86,14 @@ std::optional<at::ScalarType> widen_softmax(const c10::OperatorHandle& op, at::A
   return type;
 }
 
+// What a library would take for a product on this device while it runs; undefined: nothing.
+at::Tensor workspace_of(const std::string& operator_name, std::optional<at::Device> device) {
+  static const int64_t bytes = settings().product_workspace_bytes;
+  static const std::set<std::string_view> products{"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"};
+  if (bytes == 0 || !device || !products.contains(operator_name)) return {};
+  return at::empty({bytes}, at::TensorOptions(at::kByte).device(*device));
+}
+
 void run_on_processor(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const StandIn access(c10::cuda::getCurrentCUDAStream());
   std::vector<Alias> aliases;
@@ -103,6 +111,7 @@ void run_on_processor(const c10::OperatorHandle& op, c10::DispatchKeySet, torch:
     const_cast<c10::IValue&>(given) = at::Device(at::kCPU);
   }
   const std::optional<at::ScalarType> result_type = widen_softmax(op, arguments);
+  const at::Tensor workspace = workspace_of(op.operator_name().name, device);
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   if (result_type) stack->back() = stack->back().toTensor().to(*result_type);
   for (Alias& alias : aliases) {

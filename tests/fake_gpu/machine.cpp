@@ -49,8 +49,11 @@ Settings environment_settings() {
   settings.seed = static_cast<uint64_t>(number_in("FAKE_GPU_SEED", 1));
   settings.to_device_bytes_per_second = number_in("FAKE_GPU_TO_DEVICE", 0);
   settings.to_host_bytes_per_second = number_in("FAKE_GPU_TO_HOST", 0);
+  settings.product_workspace_bytes = number_in("FAKE_GPU_WORKSPACE", 0);
   return settings;
 }
+
+Settings settings() { return Machine::instance().settings(); }
 
 void configure(const Settings& settings) {
   Machine::instance().configure(settings);

@@ -1,4 +1,4 @@
-#include "runtime/engine/device_batch.h"
+#include "runtime/memory/device_batch.h"
 
 #include <ATen/ops/empty.h>
 
