@@ -12,28 +12,21 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
+#include "launch/fit_fill.h"
 #include "launch/fit_options.h"
-#include "runtime/checkpoint/run_state.h"
-#include "runtime/engine/prediction.h"
-#include "runtime/engine/training_cost.h"
-#include "runtime/plan/plan_hash.h"
 
 namespace zerostep {
 namespace {
-
-// What `needed` goes beyond `capacity`.
-TierBytes beyond(const TierBytes& needed, const TierBytes& capacity) {
-  return {std::max<int64_t>(0, needed.device - capacity.device), std::max<int64_t>(0, needed.host - capacity.host),
-          std::max<int64_t>(0, needed.file - capacity.file)};
-}
 
 // Plans candidates one by one.
 class Search {
  public:
   Search(const Subject& subject, const FitRequest& request, FitResult& result)
-      : subject_(subject), request_(request), result_(result), budget_(request.capacity) {
-    budget_.device -= static_cast<int64_t>(kShareOfLibraries * static_cast<double>(budget_.device));
-  }
+      : request_(request),
+        result_(result),
+        budget_(without_libraries(request.capacity)),
+        planner_(subject, request, result),
+        filler_(request, without_libraries(request.capacity, true), planner_, result) {}
 
   void run() {
     const auto count = [&](FitDimension d) { return static_cast<int>(nth(result_.dimensions, d).size()); };
@@ -46,11 +39,21 @@ class Search {
           for (micro_batch = 0; micro_batch < count(FitDimension::MicroBatch); ++micro_batch)
             if (!plan_residencies(at, 0)) break;  // nor do larger ones
     if (!result_.candidates.empty()) return;
-    if (!reason_.empty())
+    if (const std::string& reason = planner_.why_not(); !reason.empty())
       fail_input("--fit: no combination with what {} gives can be planned; of the last that was tried: {}", request_.arguments.file,
-                 reason_);
+                 reason);
     fail_input("--fit: what {} gives leaves nothing to try: {}", request_.arguments.file,
                result_.why_no_files.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.why_no_files);
+  }
+
+  // Fills memory that the candidates from `first` on leave.
+  void fill(int first = 0) {
+    if (request_.machine != nullptr) filler_.fill(first, planner_.num_planned());
+  }
+  // Makes the best of a candidate. Gives whether there is a better one now.
+  bool polish(int index) {
+    if (!polished_.insert(nth(result_.candidates, index).options).second) return false;
+    return request_.machine != nullptr ? filler_.polish(index) : filler_.fill_one(index);
   }
 
   // Judges a candidate again, with what libraries take on this machine, and gives whether it still fits. Where it does not, the residencies
@@ -58,60 +61,39 @@ class Search {
   bool confirm(int index) {
     if (request_.meter == nullptr) return true;
     FitCandidate& candidate = nth(result_.candidates, index);
-    const Config config = with_micro_batches(config_of(candidate), kPlannedMicroBatches);
-    judge(config, plan_of(config), request_.capacity, request_.meter, candidate);
+    planner_.judge(planner_.plan(candidate).value(), request_.capacity, request_.meter, candidate);
     if (candidate.fits()) return true;
-    const std::array<int, kFitDimensions> options = candidate.options;  // the candidate moves as others are added
-    plan_residencies(options, nth(options, FitDimension::Residency) + 1);
+    const FitCandidate refuted = candidate;  // it moves as others are added
+    const int first = static_cast<int>(result_.candidates.size());
+    if (refuted.filling == FitFilling()) plan_residencies(refuted.options, nth(refuted.options, FitDimension::Residency) + 1);
+    fill(first);
     return false;
   }
 
  private:
-  Config config_of(const FitCandidate& candidate) const {
-    ConfigRequest asked{request_.arguments.file, request_.arguments.set, request_.world, {}};
-    for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back({setting.text(), kFromFit});
-    Config out = load_config(asked).config;
-    out.run.device = subject_.config().run.device;
-    return out;
+  static TierBytes without_libraries(TierBytes capacity, bool of_host_too = false) {
+    for (int64_t* bytes : {&capacity.device, of_host_too ? &capacity.host : nullptr})
+      if (bytes != nullptr) *bytes -= static_cast<int64_t>(kShareOfLibraries * static_cast<double>(*bytes));
+    return capacity;
   }
-
-  // A step with fewer micro-batches: those beyond a few are like the ones before, take no more memory and each as long.
-  static Config with_micro_batches(Config config, int64_t most) {
-    BatchConfig& batch = config.batch;
-    if (config.step.uses_queries() || batch.accumulation_steps <= most) return config;
-    batch.train_batch_size = batch.train_batch_size / batch.accumulation_steps * most;
-    batch.accumulation_steps = most;
-    return config;
-  }
-  static constexpr int64_t kPlannedMicroBatches = 8;
-
-  TrainingPlan plan_of(const Config& config) const { return plan_training(config, *subject_.model, *subject_.objective, request_.world); }
 
   // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.
   const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
     FitCandidate candidate;
     candidate.options = options;
-    std::optional<Config> config;
-    std::optional<TrainingPlan> training;
-    try {
-      config.emplace(config_of(candidate));
-      const Config planned = with_micro_batches(*config, kPlannedMicroBatches);
-      training.emplace(plan_of(planned));
-      for (const NamedPlan& named : training->plans()) candidate.plan_hash += plan_hash(*named.plan);
-      candidate.plan_hash += fmt::format(" of {} micro-batches of {}", config->batch.accumulation_steps, config->batch.micro_batch_size);
-      judge(planned, *training, budget_, nullptr, candidate);
-    } catch (const InputError& error) {
-      reason_ = error.what();
-      return nullptr;
-    }
-    if (candidate.fits()) predict(*config, *training, candidate);
+    const std::optional<FitPlanner::Planned> planned = planner_.plan(candidate);
+    if (!planned) return nullptr;
+    FitPlanner::identify(*planned, candidate);
+    filler_.see(candidate, planned->training.layout);
+    planner_.judge(*planned, budget_, nullptr, candidate);
+    if (candidate.fits()) planner_.predict(*planned, candidate);
     result_.candidates.push_back(std::move(candidate));
     if (request_.progress) request_.progress(static_cast<int>(result_.candidates.size()));
     return &result_.candidates.back();
   }
 
   // Plans the residencies from `first` on up to one that fits: it is the fastest, what stays on the device is not brought there again.
-  // Gives whether larger micro-batches are worth a try: one fits, or a contradiction that they may not have was met.
+  // Gives whether larger micro-batches are worth a try: one fits or may do so, or a contradiction that they may not have was met.
   bool plan_residencies(std::array<int, kFitDimensions> at, int first) {
     FitCandidate placed;
     placed.options = at;
@@ -119,57 +101,47 @@ class Search {
     const auto last = gathers ? static_cast<int>(nth(result_.dimensions, FitDimension::Residency).size()) : 1;
     for (int& residency = nth(at, FitDimension::Residency) = first; residency < last; ++residency) {
       const FitCandidate* candidate = plan(at);
-      if (candidate == nullptr || candidate->fits()) return true;
+      if (candidate == nullptr || candidate->fits() || filler_.may_fit(*candidate)) return true;
     }
     return false;
   }
 
-  void judge(const Config& config, const TrainingPlan& training, const TierBytes& capacity, WorkspaceMeter* meter,
-             FitCandidate& candidate) const {
-    const PlanCost cost = training_cost(config, training, *subject_.model, *subject_.objective, meter);
-    const int64_t host = cost.host_peak_bytes + staging_bytes(config, training, meter != nullptr);
-    const bool shared = request_.includes_host;
-    candidate.needed = {cost.device_needed_bytes() + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};
-    candidate.lacks = beyond(candidate.needed, capacity);
-  }
-
-  // `training`: of config with no more than kPlannedMicroBatches.
-  void predict(const Config& config, const TrainingPlan& training, FitCandidate& candidate) const {
-    const auto predicted = [&](int64_t most, const TrainingPlan& plan) {
-      return predict_training(with_micro_batches(config, most), plan, *subject_.model, *subject_.objective, request_.machine);
-    };
-    const Prediction prediction = predicted(kPlannedMicroBatches, training);
-    candidate.step_seconds = prediction.step_seconds;
-    candidate.tokens_per_second = prediction.tokens_per_second;
-    candidate.bound_by = name_of(prediction.bound_by);
-    const int64_t all = config.batch.accumulation_steps;
-    if (config.step.uses_queries() || all <= kPlannedMicroBatches) return;
-    constexpr int64_t kHalf = kPlannedMicroBatches / 2;
-    const Prediction half = predicted(kHalf, plan_of(with_micro_batches(config, kHalf)));
-    candidate.step_seconds +=
-        static_cast<double>(all - kPlannedMicroBatches) * (prediction.step_seconds - half.step_seconds) / static_cast<double>(kHalf);
-    candidate.tokens_per_second *= prediction.step_seconds / candidate.step_seconds * static_cast<double>(all) / kPlannedMicroBatches;
-  }
-
-  const Subject& subject_;
   const FitRequest& request_;
   FitResult& result_;
-  TierBytes budget_;    // of candidates that nothing was measured for
-  std::string reason_;  // why the last combination could not be planned
+  const TierBytes budget_;  // of candidates that nothing was measured for
+  FitPlanner planner_;
+  FitFiller filler_;
+  std::set<std::array<int, kFitDimensions>> polished_;
 };
 
 // The simplest candidate of those that fit and are as fast as the fastest, but for one part in a hundred: predictions are no closer than
-// that to what is measured. -1: none fits.
+// that to what is measured. Of one choice of options the fastest. -1: none fits.
 int best_of(const std::vector<FitCandidate>& candidates) {
   constexpr double kAsGood = 0.99;
   double most = 0;
   for (const FitCandidate& c : candidates)
     if (c.fits()) most = std::max(most, c.tokens_per_second);
+  const auto is_before = [](const FitCandidate& a, const FitCandidate& b) {
+    return a.options < b.options || (a.options == b.options && a.tokens_per_second > b.tokens_per_second);
+  };
   int best = -1;
   for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
     const FitCandidate& c = nth(candidates, i);
-    if (c.fits() && c.tokens_per_second >= kAsGood * most && (best < 0 || c.options < nth(candidates, best).options)) best = i;
+    if (c.fits() && c.tokens_per_second >= kAsGood * most && (best < 0 || is_before(c, nth(candidates, best)))) best = i;
   }
+  return best;
+}
+
+// The same where nothing is known of speed: the simplest that fits, of those the largest micro-batch, and what fills most. -1: none fits.
+int best_by_memory(const std::vector<FitCandidate>& candidates) {
+  const auto key = [](const FitCandidate& c) {
+    std::array<int, kFitDimensions> out = c.options;
+    nth(out, FitDimension::MicroBatch) *= -1;
+    return std::tuple(out, c.filling.ratio, -c.filling.host_elements);
+  };
+  int best = -1;
+  for (int i = 0; i < static_cast<int>(candidates.size()); ++i)
+    if (const FitCandidate& c = nth(candidates, i); c.fits() && (best < 0 || key(c) < key(nth(candidates, best)))) best = i;
   return best;
 }
 
@@ -200,8 +172,30 @@ std::vector<FitSetting> FitResult::settings(const FitCandidate& candidate) const
     const std::vector<FitSetting>& more = option(candidate, dimension).settings;
     out.insert(out.end(), more.begin(), more.end());
   }
+  const std::vector<FitSetting> filling = settings_of_filling(candidate);
+  out.insert(out.end(), filling.begin(), filling.end());
   return out;
 }
+
+std::vector<FitSetting> FitResult::settings_of_filling(const FitCandidate& candidate) {
+  std::vector<FitSetting> out;
+  const FitFilling& filling = candidate.filling;
+  if (filling.ratio < 1) out.push_back({kRatio, filling.ratio});
+  if (filling.host_elements > 0) out.push_back({kHostElements, filling.host_elements});
+  if (filling.parameter_buffers > 0) out.push_back({kParameterBuffers, filling.parameter_buffers});
+  if (filling.state_buffers > 0) out.push_back({kStateBuffers, filling.state_buffers});
+  return out;
+}
+
+namespace {
+
+// Of candidates with other residencies or fillings, planned one after the other: the fastest that fits, or the last.
+bool is_shown_over(const FitCandidate& c, const FitCandidate& earlier) {
+  if (!c.fits() || !earlier.fits()) return c.fits() || !earlier.fits();
+  return c.tokens_per_second >= earlier.tokens_per_second;
+}
+
+}  // namespace
 
 std::vector<const FitCandidate*> FitResult::placements() const {
   std::map<int, const FitCandidate*> found;
@@ -230,7 +224,7 @@ std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) c
     }
     if (!same || nth(c.options, dimension) == nth(winner.options, dimension)) continue;
     const FitCandidate*& kept = found[nth(c.options, dimension)];
-    if (kept == nullptr || c.fits() || !kept->fits()) kept = &c;
+    if (kept == nullptr || is_shown_over(c, *kept)) kept = &c;
   }
   std::vector<const FitCandidate*> out;
   std::set<std::string> plans = {winner.plan_hash};
@@ -241,6 +235,19 @@ std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) c
 
 bool has_effect(const FitResult& result, const FitCandidate& candidate, FitDimension dimension) {
   return dimension != FitDimension::Residency || stage_of(result.option(candidate, FitDimension::Placement)) == 3;
+}
+
+std::string filling_text(const FitFilling& filling) {
+  std::string out;
+  const auto add = [&](bool is_there, const std::string& text) {
+    if (is_there) out += (out.empty() ? "" : ", ") + text;
+  };
+  add(filling.ratio < 1, fmt::format("{:.3g} % of the state offloaded", 100 * filling.ratio));
+  add(filling.host_elements > 0,
+      fmt::format("{} elements of the parameters in memory", human_count(static_cast<double>(filling.host_elements))));
+  add(filling.parameter_buffers > 0, fmt::format("{} of parameters", counted(filling.parameter_buffers, "buffer")));
+  add(filling.state_buffers > 0, fmt::format("{} of state", counted(filling.state_buffers, "buffer")));
+  return out;
 }
 
 std::string lacking_text(const FitCandidate& candidate) {
@@ -256,15 +263,25 @@ std::string lacking_text(const FitCandidate& candidate) {
   return out;
 }
 
+bool has_choice(const Subject& subject, const FitRequest& request) {
+  FitResult result;
+  find_options(subject, request, result);
+  const FitFillable& fills = result.fillable;
+  if (request.stage_is_free || fills.ratio || fills.host_elements || fills.parameter_buffers || fills.state_buffers) return true;
+  return std::any_of(result.dimensions.begin(), result.dimensions.end(), [](const auto& options) { return options.size() > 1; });
+}
+
 FitResult find_fit(const Subject& subject, const FitRequest& request) {
   FitResult result;
   find_options(subject, request, result);
   result.capacity = request.capacity;
   Search search(subject, request, result);
   search.run();
+  search.fill();
   for (;;) {
-    result.best = best_of(result.candidates);
-    if (result.best < 0 || search.confirm(result.best)) return result;
+    result.best = request.machine != nullptr ? best_of(result.candidates) : best_by_memory(result.candidates);
+    if (result.best < 0) return result;
+    if (!search.polish(result.best) && search.confirm(result.best)) return result;
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 
+#include "base/device.h"
 #include "runtime/config/config.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/timing/machine.h"

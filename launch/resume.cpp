@@ -105,14 +105,13 @@ std::vector<std::string> identity_changes(const Manifest& manifest, const Json& 
   return out;
 }
 
-// The checkpoint that --resume means; "": the latest of the run.
-std::string checkpoint_to_resume(const std::string& where, const Config& config) {
-  return where.empty() ? latest_checkpoint(checkpoints_folder(config)) : checkpoint_named_by(where);
-}
-
 }  // namespace
 
 std::string checkpoints_folder(const Config& config) { return (std::filesystem::path(run_folder_path(config)) / "checkpoints").string(); }
+
+std::string checkpoint_to_resume(const std::string& where, const Config& config) {
+  return where.empty() ? latest_checkpoint(checkpoints_folder(config)) : checkpoint_named_by(where);
+}
 
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config) {
   std::unique_ptr<CheckpointReader> out;

@@ -19,6 +19,9 @@ std::string checkpoints_folder(const Config& config);
 // the checking of its files. InputError in whatever is missing or damaged.
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config);
 
+// The folder of the checkpoint that `where` names; "": the latest of the run. InputError: there is none.
+std::string checkpoint_to_resume(const std::string& where, const Config& config);
+
 // Of a run that goes on from the checkpoint that `where` names: whether that lies in the run's own folder. A run without a name goes on in
 // the folder of the checkpoint where that lies below run.output_dir: `config` gets its name. InputError: the latest is asked for, and there
 // is none.

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "experiments/records/run_record.h"
+#include "launch/automatic.h"
 #include "launch/device.h"
 #include "launch/machine.h"
 #include "launch/subject.h"
@@ -28,7 +29,7 @@ std::string part_of(const SweepPoint& point, const std::vector<std::string_view>
   std::string out;
   for (const auto& [path, value] : point.loaded.values->all()) {
     const bool does = std::any_of(beginnings.begin(), beginnings.end(), [&](std::string_view text) { return path.starts_with(text); });
-    if (does == begins) out += path + "=" + value.value.dump() + "\n";
+    if (does == begins) out += path + "=" + value.value.dump() + (value.origin == schema::Origin::Auto ? " auto\n" : "\n");
   }
   return out;
 }
@@ -154,7 +155,11 @@ void SweepPlanner::plan(const std::vector<SweepPoint>& points, std::vector<Plann
     }
     std::vector<std::string> wrong = wrong_data_files(points[i].loaded.config);
     try {
-      const Subject subject = load_subject(arguments_of(base_, points[i]), {.world = ranks_});
+      PlanArguments asked;
+      static_cast<ConfigArguments&>(asked) = arguments_of(base_, points[i]);
+      const AutomaticValues automatic = automatic_values(asked, target());
+      asked.set.insert(asked.set.end(), automatic.settings.begin(), automatic.settings.end());
+      const Subject subject = load_subject(asked, {.world = ranks_});
       if (wrong.empty()) plans[i] = plans_[key] = plan(points[i], subject);
     } catch (const InputError& error) {
       wrong.emplace_back(error.what());
@@ -176,15 +181,20 @@ void SweepPlanner::look_at_files(const std::vector<SweepPoint>& invalid, PointEr
   }
 }
 
+Target SweepPlanner::target() const {
+  Target out;
+  out.world = out.ranks_of_host = ranks_;
+  out.threads = threads_;
+  return out;
+}
+
 PlannedRun SweepPlanner::plan(const SweepPoint& point, const Subject& subject) {
   const Config& config = subject.config();
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, ranks_);
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, &workspaces);
   cost.host_peak_bytes += staging_bytes(config, training);
-  Target target;
-  target.world = target.ranks_of_host = ranks_;
-  target.threads = threads_;
+  Target target = this->target();
   settle_target(target, config);
   std::optional<Prediction> prediction;
   if (target.machine)

@@ -7,6 +7,7 @@
 #include "experiments/sweep/planned_run.h"
 #include "experiments/sweep/points.h"
 #include "launch/subject.h"
+#include "launch/target.h"
 #include "runtime/report/plan_report.h"
 
 namespace zerostep {
@@ -41,6 +42,7 @@ class SweepPlanner {
   OpenedTexts open_texts(const SweepPoint& point, const DataHooks& hooks);
   PlannedRun plan(const SweepPoint& point, const Subject& subject);
   MemoryLimit limit_of(const Config& config) const;
+  Target target() const;
 
   SweepBase base_;
   int ranks_, threads_;

@@ -14,12 +14,13 @@
 #include "base/format.h"
 #include "base/nth.h"
 #include "base/program_name.h"
+#include "launch/capacity.h"
 #include "launch/commands/commands.h"
+#include "launch/fit_text.h"
 #include "launch/replaceable.h"
 #include "launch/run_folder.h"
 #include "launch/target.h"
 #include "offload/disk.h"
-#include "offload/scratch_folder.h"
 #include "runtime/config/values.h"
 #include "runtime/report/prediction_report.h"
 
@@ -30,31 +31,6 @@ using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr const char* kMadeBy = "// Made by `zerostep plan --fit`";
-// What candidates of one placement differ in.
-constexpr std::array kWithinPlacements{FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch,
-                                       FitDimension::Residency};
-
-std::string speed_text(const FitCandidate& c) {
-  return fmt::format("{} a step, {} tokens/s, bound by {}", human_step_time(c.step_seconds), human_count(c.tokens_per_second), c.bound_by);
-}
-
-// Names a candidate's options in the dimensions where the search had a choice.
-std::string options_text(const FitResult& result, const FitCandidate& candidate) {
-  std::string out = result.option(candidate, FitDimension::Placement).name;
-  for (const FitDimension d : kWithinPlacements)
-    if (nth(result.dimensions, d).size() > 1 && has_effect(result, candidate, d)) out += ", " + result.option(candidate, d).name;
-  return out;
-}
-
-// Says why a candidate is not the best.
-std::string reason(const FitResult& result, const FitCandidate& c) {
-  if (!c.fits()) return lacking_text(c);
-  const FitCandidate& best = nth(result.candidates, result.best);
-  if (&c == &best) return "the best";
-  const double less = 100 * (1 - c.tokens_per_second / best.tokens_per_second);
-  return less < 1 ? "as fast within 1 %, and less simple" : fmt::format("{:.0f} % fewer tokens a second, bound by {}", less, c.bound_by);
-}
-
 // A fit, and what it was made of.
 struct Report {
   const PlanArguments& arguments;
@@ -101,11 +77,12 @@ std::string fit_text(const Report& report) {
   out += "\nThe best of each stage with its tiers: tokens a second, device memory, why it is not the best\n";
   for (const FitCandidate* c : result.placements())
     out += fmt::format("  {:>9}  {:>10}  {}\n                          {}\n", c->fits() ? human_count(c->tokens_per_second) : "-",
-                       human_bytes(c->needed.device), options_text(result, *c), reason(result, *c));
+                       human_bytes(c->needed.device), options_text(result, *c), reason_text(result, *c));
   if (result.best < 0) return out;
   std::string others;
   for (const FitDimension d : kWithinPlacements)
-    for (const FitCandidate* c : result.neighbours(d)) others += fmt::format("  {}: {}\n", result.option(*c, d).name, reason(result, *c));
+    for (const FitCandidate* c : result.neighbours(d))
+      others += fmt::format("  {}{}: {}\n", result.option(*c, d).name, with_filling(*c), reason_text(result, *c));
   return others.empty() ? out : out + "\nThe best with one thing changed\n" + others;
 }
 
@@ -134,22 +111,6 @@ ordered_json fit_json(const Report& report) {
   out["planned"] = result.candidates.size();
   out["best"] = result.best < 0 ? ordered_json(nullptr) : candidate_json(result, nth(result.candidates, result.best));
   for (const FitCandidate* c : result.placements()) out["placements"].push_back(candidate_json(result, *c));
-  return out;
-}
-
-// Says that nothing fits, what the candidate that is nearest to fitting goes without, and what helps.
-std::string nowhere_text(const Report& report) {
-  const FitResult& result = report.result;
-  const FitCandidate& nearest = *result.placements().front();
-  std::vector<std::string> missing;
-  for (const auto& [tier, bytes] :
-       {std::pair("device memory", nearest.lacks.device), {"host memory", nearest.lacks.host}, {"files", nearest.lacks.file}})
-    if (bytes > 0) missing.push_back(fmt::format("{} bytes of {} ({})", grouped(bytes), tier, human_bytes(bytes)));
-  std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
-                                report.arguments.file, counted(report.target.world, "rank"), report.target.machine->name,
-                                options_text(result, nearest), fmt::join(missing, ", "));
-  if (!result.why_no_files.empty()) out += fmt::format("; files ({})", result.why_no_files);
-  if (!result.kept.empty()) out += fmt::format("; \"auto\" for what the file gives ({})", fmt::join(result.kept, ", "));
   return out;
 }
 
@@ -182,25 +143,6 @@ std::string file_text(const Report& report, const std::string& name) {
   return fmt::format("{} from {} for {} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file),
                      counted(report.target.world, "rank"), schema::printable(report.target.machine->name), speed_text(best),
                      document.root.dump(2));
-}
-
-// Room for scratch files, for each rank of the host.
-int64_t room_in_files(const ZeroConfig& zero, int ranks) {
-  std::vector<std::string> folders = zero.offload_optimizer.nvme_paths;
-  for (const std::string& folder : zero.offload_param.nvme_paths)
-    if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
-  const int64_t room = free_room(folders);
-  return room == INT64_MAX ? room : room / ranks;
-}
-
-// What a rank may use of each tier. On this machine the device's limit and what rests on the host are parts of one memory.
-TierBytes capacity(const Config& config, const Target& target, const MemoryLimit& limit) {
-  if (!target.is_here) return {limit.device_bytes, limit.host_bytes, limit.file_bytes};
-  Config without_limit = config;
-  without_limit.run.device_memory = 0;
-  const int64_t free = memory_limit(without_limit, Device::cpu(), target.ranks_of_host).device_bytes,
-                device = std::min(limit.device_bytes, free);
-  return {device, limit.includes_host ? free : free - device, room_in_files(config.zero, target.ranks_of_host)};
 }
 
 // Whether the file leaves the stage to the search.
@@ -243,7 +185,7 @@ int fit(const PlanArguments& arguments) {
   const FitRequest request{.arguments = arguments,
                            .world = target.world,
                            .stage_is_free = stage_is_free,
-                           .machine = *target.machine,
+                           .machine = &*target.machine,
                            .capacity = capacity(config, target, limit),
                            .includes_host = limit.includes_host,
                            .meter = target.is_here ? &workspaces : nullptr,
@@ -256,7 +198,7 @@ int fit(const PlanArguments& arguments) {
     print_out("{}\n", fit_json(report).dump(2));
   else
     print_out(visible(fit_text(report)));
-  if (result.best < 0) throw InputError(nowhere_text(report));
+  if (result.best < 0) throw InputError(nowhere_text(result, arguments.file, target.world, target.machine->name));
   const std::string name = free_name(config);
   write_durably(Disk::real(), path, file_text(report, name));
   std::string done = name.empty() ? "\n" : fmt::format("\n{} holds a run: the next one is named {}\n", run_folder_path(config), name);

@@ -4,6 +4,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "launch/automatic.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
 #include "launch/needed_folders.h"
@@ -17,10 +18,11 @@
 #include "runtime/report/prediction_report.h"
 
 namespace zerostep {
-int plan(const PlanArguments& arguments) {
+int plan(const PlanArguments& given) {
   constexpr const char* kTraceBegins = R"({"displayTimeUnit":"ms","traceEvents":[)";
-  if (!arguments.trace.empty()) check_replaceable("--trace", arguments.trace, kTraceBegins);
-  Target target = target_of(arguments);
+  if (!given.trace.empty()) check_replaceable("--trace", given.trace, kTraceBegins);
+  Target target = target_of(given);
+  const PlanArguments arguments = with_automatic(given, target);
   const Subject subject = load_subject(arguments, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
   settle_target(target, config);

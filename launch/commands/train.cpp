@@ -12,6 +12,7 @@
 #include "base/program_name.h"
 #include "base/signal_name.h"
 #include "launch/agreement.h"
+#include "launch/automatic.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
 #include "launch/machine.h"
@@ -386,18 +387,21 @@ int finished_before(Job& job, const TrainArguments& arguments, TrainSetup& setup
 
 }  // namespace
 
-int train(Job& job, const TrainArguments& arguments) {
+int train(Job& job, const TrainArguments& given) {
+  TrainArguments arguments = given;
   TrainSetup setup;
   setup.stop_after = arguments.stop_after;
   if (job.speaks()) setup.log = RunLog(stdout, stdout_terminal());
   setup.facts.threads = set_threads(job.cores());
   const std::string started = job.share("time of the start", time_for_names());
+  const std::vector<std::string> automatic = settle_automatic(job, arguments, setup.facts.threads);
   job.together("configuration", [&] { setup.subject = load_subject(arguments, {.world = job.size(), .started = started}); });
   require_same_configuration(job, setup.subject);
   require_same_device(job, setup.config());
   job.together("limits of the process", [&] { require_open_files(setup.config(), job.size() - job.local_size()); });
   claim_folder(job, arguments, setup);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
+  for (const std::string& line : automatic) setup.log.line(line);
   if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());
   std::vector<SharedInput> inputs;
   job.together("data and plan", [&] {

@@ -12,6 +12,7 @@ namespace zerostep {
 struct Setting {
   std::string text;  // "PATH=VALUE": VALUE is JSON, else a string; null takes the key out
   std::string from;  // as it was typed, for messages: "--set run.steps=2", "--device cuda"; "": nobody did, it counts as the file's
+  bool is_automatic = false;  // it is what "auto" of the file stands for, and labelled so
 };
 
 struct ConfigRequest {

@@ -100,7 +100,7 @@ json parse_value(const std::string& path, const std::string& text, const std::st
 }  // namespace
 
 void apply_setting(Document& document, const Setting& setting) {
-  const auto& [text, from] = setting;
+  const std::string &text = setting.text, &from = setting.from;
   if (!is_utf8(text)) fail_input("{}: holds bytes that are not UTF-8, in which names and values are written", printable(from));
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) fail_input("{}: expected PATH=VALUE, as in --set zero_optimization.stage=2", from);
