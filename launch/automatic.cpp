@@ -213,9 +213,7 @@ std::vector<std::string> settle_automatic(Job& job, TrainArguments& arguments, i
       Target target;
       target.world = job.size();
       target.ranks_of_host = job.local_size();
-      MachineHere here = machine_here(target.world, target.ranks_of_host, threads);
-      target.machine = std::move(here.machine);
-      target.why_untimed = std::move(here.why_not);
+      target.threads = threads;
       values = automatic_values(asked, std::move(target));
     }
     for (const Setting& setting : values->settings) shared["settings"].push_back(setting.text);
