@@ -225,6 +225,7 @@ double Event::seconds_since(const Event& mark) const {
 }
 
 bool Event::failed() const {
+  if (impl_ && impl_->known_failure()) return true;
   if (!ready()) return false;
   try {
     wait();

@@ -15,6 +15,7 @@ class Event {
     virtual ~Impl() = default;
     virtual bool ready() const = 0;
     virtual void wait() const = 0;
+    virtual std::exception_ptr known_failure() const { return nullptr; }
     virtual double seconds_since(const Impl& mark) const;
   };
   Event() = default;
@@ -23,6 +24,10 @@ class Event {
   bool ready() const { return !impl_ || impl_->ready(); }
   // True when the work is known to have failed.
   bool failed() const;
+  // Rethrows what a GPU's work is known to throw, before the GPU has come there.
+  void rethrow_known() const {
+    if (const std::exception_ptr failure = impl_ ? impl_->known_failure() : nullptr) std::rethrow_exception(failure);
+  }
   // Blocks the calling thread until then. Rethrows what the work threw.
   void wait() const {
     if (impl_) impl_->wait();

@@ -344,7 +344,7 @@ void TrainRun::monitor(int64_t step, double seconds) {
   }
   if (step <= 1) memory_moment(fmt::format("step {} is done", step + 1));
   if (config_.monitor.flops_enabled && step + 1 == config_.monitor.flops_profile_step) {
-    engine_.settle_times();
+    engine_.settle();
     const std::string profile = flops_profile(config_, *setup_.plan, step_kind(config_.step, step), engine_.timers(), seconds);
     if (config_.monitor.flops_output_file.empty()) {
       log_lines(log_, profile);
@@ -362,7 +362,7 @@ void TrainRun::memory_moment(const std::string& when) {
 }
 
 void TrainRun::finish() {
-  engine_.settle_times();
+  engine_.settle();
   if (const Trace* trace = engine_.trace()) trace->write(setup_.folder.file(fmt::format("trace_rank{}.json", job_.rank())));
   if (!job_.speaks()) return;
   if (board_) board_->end(stopped_ ? TensorBoard::End::Stopped : TensorBoard::End::Done);

@@ -59,7 +59,8 @@ struct CommOptions {
   double timeout_seconds = 600;  // run.collective_timeout_seconds
 };
 
-// Of one handle and its copies; a split group counts for itself. An operation is counted when it is done.
+// Of one handle and its copies; a split group counts for itself. An operation is counted when it is done; one of GPUs when it is launched,
+// and its seconds when it is done.
 struct CommCounters {
   struct Entry {
     int64_t calls = 0;
@@ -130,6 +131,10 @@ class Communicator {
   // what no rank has pinned. Where it is so on every rank, GPUs reach it by themselves; until then, and elsewhere, operands in memory of
   // the host go through the host. Of this handle and its copies; other backends ask nothing.
   void agree_on_host_memory(bool is_pinned);
+  // Whether the ranks meet for operations as they are launched, whatever the device has done by then, as GPUs do that move values between
+  // them; then it blocks until they have met for all so far, and the caller may use scalars and texts while the device still works.
+  // Elsewhere they meet when the device has come there, for which the caller waits.
+  bool finish_meetings();
 
   // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes
   // only the second form, where the function says (color, key) of any rank of this group.

@@ -35,6 +35,7 @@ class CudaEvent final : public Event::Impl {
     context_->check(state, "the work before an event has failed");
     rethrow_failure();
   }
+  std::exception_ptr known_failure() const override { return context_->failure_of(number_); }
   double seconds_since(const Impl& mark) const override {
     const auto* earlier = dynamic_cast<const CudaEvent*>(&mark);
     if (earlier == nullptr || !earlier->is_timed_ || !is_timed_) return Impl::seconds_since(mark);
@@ -44,7 +45,7 @@ class CudaEvent final : public Event::Impl {
   }
   // Of work that is done.
   void rethrow_failure() const {
-    if (const std::exception_ptr failure = context_->failure_of(number_)) std::rethrow_exception(failure);
+    if (const std::exception_ptr failure = known_failure()) std::rethrow_exception(failure);
   }
   cudaEvent_t handle() const { return handle_; }
   const CudaContext* context() const { return context_.get(); }

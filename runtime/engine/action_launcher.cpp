@@ -59,12 +59,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       }
       break;
     case ActionKind::End:
-      if (lanes_.device.is_host() || lanes_.group.size() > 1 || lanes_.is_apart.host_compute || lanes_.is_apart.files) {
-        lanes_.compute.synchronize();
-        break;
-      }
-      // Nothing of the host's works on the step: whatever comes next waits on the device, and the host goes on.
-      for (Stream* lane : lanes_.streams()) lane->wait(lanes_.compute.record());
+      lanes_.join();
       break;
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot, action.has_shard);
@@ -113,9 +108,12 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       const bool is_on_host = action.lane == Lane::HostCompute;
       const auto work = [this, &plan, &action, update, is_on_host] {
         if (!update) return;
-        const bool is_beside = is_on_host && lanes_.is_apart.host_compute;
-        const auto time = lanes_.timed(lanes_.compute_timers, is_beside ? &StepTimers::host_update : &StepTimers::update, action.lane);
         const auto scope = lanes_.traced(action.lane, name_in_trace(plan, action));
+        if (is_on_host && lanes_.is_apart.host_compute) {
+          const TimeInto time(lanes_.host_update_seconds);
+          return update_part(action, *update);
+        }
+        const auto time = lanes_.timed(lanes_.compute_timers, &StepTimers::update, action.lane);
         update_part(action, *update);
       };
       return is_on_host ? lanes_.launch_on_host(work) : lanes_.launch(work, action.lane);

@@ -116,10 +116,9 @@ void Engine::restore(const TrainingProgress& progress, const StateReader& read) 
   });
 }
 
-void Engine::settle_times() {
-  if (!lanes_.device_times) return;
-  for (Stream* stream : lanes_.streams()) stream->synchronize();
-  lanes_.device_times->read();
+void Engine::settle() {
+  guarded("the end of the steps so far", [&] { runner_.settle(); });
+  if (lanes_.device_times) lanes_.device_times->read();
 }
 
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,

@@ -89,8 +89,8 @@ class Engine {
   // Of the last step. On a GPU where the configuration asks for a breakdown or a profile, and what was not done when the step returned
   // counts for the next one.
   StepTimers timers() const { return lanes_.timers(); }
-  // Between two steps: waits for a GPU whose work is timed, so that timers() and trace() tell all of it.
-  void settle_times();
+  // Between two steps: waits until a GPU is through with them, and throws what has failed. timers() and trace() tell all of it then.
+  void settle();
   const Trace* trace() const { return trace_.get(); }
 
  private:

@@ -6,33 +6,51 @@
 namespace zerostep {
 
 bool Executor::execute(const Plan& plan, ActionRunner& runner) {
-  done_.assign(plan.actions.size(), Event());
-  int i = 0;
-  try {
-    for (; i < static_cast<int>(plan.actions.size()); ++i) {
+  before_ = lanes_.device.is_host() ? List() : std::move(now_);
+  now_ = {&plan, {}};
+  now_.done.reserve(plan.actions.size());
+  return explained(runner, [&] {
+    for (int i = 0; i < static_cast<int>(plan.actions.size()); ++i) {
       const Action& action = plan.action(i);
       runner.prepare(plan, action);
       wait_for(plan, action);
-      Event& done = nth(done_, i) = runner.launch(plan, action);
+      const Event& done = now_.done.emplace_back(runner.launch(plan, action));
+      done.rethrow_known();           // before what is launched next waits for ranks that wait for what was left out
       if (done.ready()) done.wait();  // rethrows
       if (runner.agree(plan, action)) continue;
-      for (Stream* stream : lanes_.streams()) stream->synchronize();
+      lanes_.join();
       return false;
     }
+    return true;
+  });
+}
+
+void Executor::settle(ActionRunner& runner) {
+  if (lanes_.device.is_host()) return;
+  explained(runner, [&] {
+    lanes_.compute.synchronize();  // whose last action came after all others
+    return true;
+  });
+}
+
+template <typename Body>
+bool Executor::explained(ActionRunner& runner, const Body& body) {
+  try {
+    return body();
   } catch (const PeerError&) {
     throw;  // another rank says where
   } catch (const std::exception& error) {
-    for (int earlier = 0; earlier <= i; ++earlier)
-      if (nth(done_, earlier).failed()) runner.explain(plan, plan.action(earlier), error);
+    for (const List* list : {&before_, &now_})
+      for (int i = 0; i < std::ssize(list->done); ++i)
+        if (nth(list->done, i).failed()) runner.explain(*list->plan, list->plan->action(i), list == &before_, error);
     throw;
   }
-  return true;
 }
 
 void Executor::wait_for(const Plan& plan, const Action& action) {
   Stream& stream = lanes_.stream_of(action.lane);
   for (const int index : action.waits) {
-    const Event& event = nth(done_, index);
+    const Event& event = nth(now_.done, index);
     const bool is_host = lanes_.device.is_host();
     if (action.lane != Lane::Compute || (!is_host && !lanes_.device_times) || event.ready()) {
       stream.wait(event);
@@ -47,7 +65,7 @@ void Executor::wait_for(const Plan& plan, const Action& action) {
       stream.wait(event);
       continue;
     }
-    const auto start = std::make_shared<std::optional<TimeInto>>();
+    const auto start = std::make_shared<std::optional<TimeInto<double>>>();
     double& seconds = lanes_.compute_timers.*phase;
     Trace::on_stream(lanes_.trace, stream, stream_name(Lane::Compute), what, [&] {
       stream.enqueue([start, &seconds] { start->emplace(seconds); });

@@ -73,6 +73,8 @@ void StepRunner::agree_on_maxima(StepRun& run) {
 
 bool StepRunner::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
+  if (run.kind.instructed)
+    run.instruction_sums = begin_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(state_));
   read_scalars();
   const TimeInto time(lanes_.host_timers.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
@@ -128,7 +130,7 @@ void StepRunner::agree_on_instruction(StepRun& run) {
   const TimeInto time(lanes_.host_timers.scalars);
   const double squares = std::pow(run.result.grad_norm / unscale_, 2);
   instruction_ = find_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(state_), squares,
-                                  plan_.layout.num_elements(true), adder());
+                                  plan_.layout.num_elements(true), run.instruction_sums, adder());
   directions_.instruct(instruction_ ? &*instruction_ : nullptr);
 }
 

@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "models/batch.h"
@@ -61,6 +62,7 @@ struct StepRun {
   int held = -1;                                // the micro-batch or the pass of queries whose batches are held; -1: none
   std::shared_ptr<PassBatches> held_batches{};  // one batch, or those of a pass; they come to the device on the compute stream
   std::unique_ptr<Estimate> estimate{};         // the gradient of the update, or a share of it; nullptr: it is the reduced one
+  std::span<double> instruction_sums{};         // of the directions, of an instructed step
   double agreement_begin = 0;                   // of the one under way, in seconds of the trace; written on a processor's compute stream
 
   bool trains() const { return kind.backprop || kind.queries; }

@@ -70,6 +70,7 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
   result.file_bytes_read = files.bytes_read - files_before.bytes_read;
   result.file_bytes_written = files.bytes_written - files_before.bytes_written;
   if (lanes_.device_times) lanes_.device_times->end_step();
+  lanes_.count_host_update();
   return result;
 }
 
@@ -83,10 +84,13 @@ void StepRunner::evaluate_batch(int64_t index, const Batch& batch, bool counts) 
 
 bool StepRunner::execute(const Plan& plan, const SharedRun& run) {
   run_ = run;
+  run_before_ = std::exchange(last_run_, run);
   is_applying_ = pending_ != nullptr && plan.applies_pending;
   const bool applied = executor_.execute(plan, *this);
   is_applying_ = false;
   run_ = nullptr;
+  run->batches = {};  // what is still under way holds its own
+  run->held_batches = nullptr;
   return applied;
 }
 
@@ -99,14 +103,15 @@ Event StepRunner::launch(const Plan& plan, const Action& action) {
   return launcher_.launch(plan, action, run_, own_update_ ? own_update_ : pending_);
 }
 
-void StepRunner::explain(const Plan& plan, const Action& action, const std::exception& error) {
+void StepRunner::explain(const Plan& plan, const Action& action, bool is_of_list_before, const std::exception& error) {
+  const StepRun& run = is_of_list_before ? *run_before_ : *last_run_;
   if (action.visit < 0) {
-    if (run_->trains() && (action.kind == ActionKind::Load || action.kind == ActionKind::Store))
-      fail_run("step {}: {}", run_->step, error.what());
+    if (run.trains() && (action.kind == ActionKind::Load || action.kind == ActionKind::Store))
+      fail_run("step {}: {}", run.step, error.what());
     return;
   }
   const Visit& visit = plan.visit(action.visit);
-  fail_run("rank {}, {} {}, {} of unit {}: {}", lanes_.group.rank(), run_->trains() ? "step" : "evaluation batch", run_->step,
+  fail_run("rank {}, {} {}, {} of unit {}: {}", lanes_.group.rank(), run.trains() ? "step" : "evaluation batch", run.step,
            name_of(visit.kind), plan_.layout.unit(visit.unit).name, text_of(error));
 }
 
@@ -154,10 +159,10 @@ std::shared_ptr<PendingUpdate> StepRunner::settled_update(StepRun& run) const {
 
 void StepRunner::flush() {
   if (has_lost_update_) fail_run("rank {}: a failure came while an update was applied; the parameters are of no step", lanes_.group.rank());
-  if (!pending_) return;
   const MeterScope meter = lanes_.metered();
-  execute(plan_.update, std::make_shared<StepRun>());
+  if (pending_) execute(plan_.update, std::make_shared<StepRun>());
   pending_ = nullptr;
+  settle();
 }
 
 void StepRunner::replay(const LoggedStep& logged) {

@@ -51,8 +51,10 @@ class StepRunner final : private ActionRunner {
   StepResult train_step(int64_t step, const StepBatches& batches, bool stop);
   // One batch of evaluation: its loss is added to the block of scalars where it `counts`.
   void evaluate_batch(int64_t index, const Batch& batch, bool counts);
-  // Applies what a step has left to the next one, for whoever needs the parameters before. Collective.
+  // Applies what a step has left to the next one, for whoever needs the parameters before. Collective. No work is under way afterwards.
   void flush();
+  // Blocks until the work of all steps is done; rethrows what it threw.
+  void settle() { executor_.settle(*this); }
   void replay(const LoggedStep& logged);
 
   TrainingProgress progress() const;
@@ -71,9 +73,9 @@ class StepRunner final : private ActionRunner {
   void prepare(const Plan& plan, const Action& action) override;
   Event launch(const Plan& plan, const Action& action) override;
   bool agree(const Plan& plan, const Action& action) override;
-  void explain(const Plan& plan, const Action& action, const std::exception& error) override;
+  void explain(const Plan& plan, const Action& action, bool is_of_list_before, const std::exception& error) override;
 
-  // False when the ranks agreed not to apply the step. No work is under way when it returns.
+  // False when the ranks agreed not to apply the step.
   bool execute(const Plan& plan, const SharedRun& run);
   // What the agreements of a step do; the first two return whether the step can still be applied.
   bool agree_on_gradient(StepRun& run);
@@ -109,6 +111,7 @@ class StepRunner final : private ActionRunner {
   LossScaler scaler_;
   InstructSchedule instruct_schedule_;
   SharedRun run_;                              // under way
+  SharedRun last_run_, run_before_;            // that and the one before, or the last two
   std::shared_ptr<PendingUpdate> pending_;     // agreed on and not applied; nullptr: there is none
   std::shared_ptr<PendingUpdate> own_update_;  // of the step under way, where it stands in the backward
   bool is_applying_ = false;                   // the plan under way applies one of them, and may not be done with it

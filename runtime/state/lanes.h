@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,6 +40,20 @@ struct Lanes {
   Stream& stream_of(Lane lane) { return nth(by_lane, lane); }
   std::array<Stream*, 7> streams() {
     return {&compute, &communication, &file_read, &file_write, &host_compute, &device_to_host, &host_to_device};
+  }
+  // Lets whatever comes next on any lane come after all that is on them now. The host waits for that only where it is the device, or where
+  // ranks meet on the device's way, for then nothing of theirs is under way when it goes on.
+  void join() {
+    if (device.is_host()) {
+      for (Stream* lane : streams()) lane->synchronize();
+      return;
+    }
+    for (Stream* lane : streams())
+      if (lane->native_handle() != compute.native_handle()) compute.wait(lane->record());
+    if (!group.finish_meetings()) return compute.synchronize();
+    const Event all = compute.record();
+    for (Stream* lane : streams())
+      if (lane->native_handle() != compute.native_handle()) lane->wait(all);
   }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
@@ -81,8 +96,8 @@ struct Lanes {
     DeviceTimes::Scope of_device;
   };
   // A phase of the step, of those that the calling thread writes.
-  Timed<TimeInto> timed(StepTimers& timers, DeviceTimes::Phase phase, Lane lane = Lane::Compute) {
-    return {TimeInto(timers.*phase), DeviceTimes::Scope(times_on(lane), stream_of(lane), phase)};
+  Timed<TimeInto<double>> timed(StepTimers& timers, DeviceTimes::Phase phase, Lane lane = Lane::Compute) {
+    return {TimeInto<double>(timers.*phase), DeviceTimes::Scope(times_on(lane), stream_of(lane), phase)};
   }
   // Work of the calling thread, for the trace.
   Timed<Trace::Scope> traced(Lane lane, const std::string& name) {
@@ -99,6 +114,8 @@ struct Lanes {
     out.host_update = compute_timers.host_update;
     return out;
   }
+  // The time of the host's own lane, which goes on beside the steps: what it has worked since the last call counts for the step that ends.
+  void count_host_update() { compute_timers.host_update += host_update_seconds.exchange(0); }
 
   Device device;
   const FlatKernels& kernels;
@@ -110,8 +127,9 @@ struct Lanes {
   MemoryMeter& meter;
   Trace* trace;
   const StreamsApart is_apart;
-  StepTimers host_timers, compute_timers;     // each written by one thread while actions run
-  std::unique_ptr<DeviceTimes> device_times;  // nullptr: a processor's, or nobody asks
+  StepTimers host_timers, compute_timers;      // each written by one thread while actions run
+  std::atomic<double> host_update_seconds{0};  // by the thread of the host's lane
+  std::unique_ptr<DeviceTimes> device_times;   // nullptr: a processor's, or nobody asks
 
  private:
   DeviceTimes* times_on(Lane lane) { return stream_of(lane).native_handle() != nullptr ? device_times.get() : nullptr; }

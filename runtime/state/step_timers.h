@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <chrono>
 
 namespace zerostep {
@@ -15,16 +16,17 @@ struct StepTimers {
   }
 };
 
-// Adds the time of its scope to one of them.
+// Adds the time of its scope to one of them, or to a sum of another thread's.
+template <typename Seconds>
 class TimeInto {
  public:
-  explicit TimeInto(double& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+  explicit TimeInto(Seconds& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
   ~TimeInto() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   TimeInto(const TimeInto&) = delete;
   TimeInto& operator=(const TimeInto&) = delete;
 
  private:
-  double& seconds_;
+  Seconds& seconds_;
   std::chrono::steady_clock::time_point start_;
 };
 

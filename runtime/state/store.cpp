@@ -113,15 +113,6 @@ int64_t Store::file_bytes() const {
   return bytes;
 }
 
-FileTraffic Store::file_traffic() const {
-  FileTraffic out;
-  for (const auto& files : files_) {
-    out.bytes_read += files ? files->read_counts().bytes_read : 0;
-    out.bytes_written += files ? files->write_counts().bytes_written : 0;
-  }
-  return out;
-}
-
 std::string Store::describe_files() const {
   std::vector<std::string> texts;
   for (const auto& files : files_)
@@ -149,14 +140,18 @@ int& Store::fetched(const Buffer& chunk, const char* what) {
   return nth(nth(nth(entries_, chunk.kind), chunk.index).fetched, chunk.chunk);
 }
 
-Event Store::load(const Buffer& chunk, Stream& lane) const {
+Event Store::load(const Buffer& chunk, Stream& lane) {
   const Entry& found = entry(chunk, "load");
-  return found.files == nullptr ? Event() : found.files->read(lane, found.file_buffer, chunk.chunk, view(chunk));
+  if (found.files == nullptr) return Event();
+  file_traffic_.bytes_read += found.files->bytes_of(found.file_buffer, chunk.chunk);
+  return found.files->read(lane, found.file_buffer, chunk.chunk, view(chunk));
 }
 
-Event Store::save(const Buffer& chunk, Stream& lane) const {
+Event Store::save(const Buffer& chunk, Stream& lane) {
   const Entry& found = entry(chunk, "save");
-  return found.files == nullptr ? Event() : found.files->write(lane, found.file_buffer, chunk.chunk, view(chunk));
+  if (found.files == nullptr) return Event();
+  file_traffic_.bytes_written += found.files->bytes_of(found.file_buffer, chunk.chunk);
+  return found.files->write(lane, found.file_buffer, chunk.chunk, view(chunk));
 }
 
 Event Store::fetch(const Buffer& chunk, Stream& stream) {

@@ -42,8 +42,8 @@ class Store {
   bool holds(BufferKind kind, int index = 0) const { return find(kind, index) != nullptr; }
   // Enqueue the read of a chunk from its file, or its write; what rests in memory is there at once. Which slot it is in, and that nobody
   // uses that meanwhile, is the plan's to say.
-  Event load(const Buffer& chunk, Stream& lane) const;
-  Event save(const Buffer& chunk, Stream& lane) const;
+  Event load(const Buffer& chunk, Stream& lane);
+  Event save(const Buffer& chunk, Stream& lane);
   // Between steps. The event is when the chunk is there; each fetch() has its release().
   Event fetch(const Buffer& chunk, Stream& stream);
   // The chunk may rest again; the event is when it does. `is_changed`: its contents are kept.
@@ -61,8 +61,8 @@ class Store {
   // Whether all memory of the host that collectives read and write is locked.
   bool is_communicated_memory_pinned() const { return is_communicated_memory_pinned_; }
   int64_t file_bytes() const;
-  // Of all transfers that are done.
-  FileTraffic file_traffic() const;
+  // Of all transfers that were enqueued.
+  const FileTraffic& file_traffic() const { return file_traffic_; }
   // How files are read and written, for the log; "": there are none.
   std::string describe_files() const;
 
@@ -91,6 +91,7 @@ class Store {
   std::vector<Arenas> arenas_;                        // of device and host
   std::vector<std::vector<Entry>> entries_;           // per kind and index; without chunks: none
   std::vector<std::unique_ptr<ScratchFiles>> files_;  // of parameters, of state
+  FileTraffic file_traffic_;
 };
 
 }  // namespace zerostep

@@ -72,19 +72,32 @@ float find_threshold(double wanted, const Directions& directions, std::span<cons
   return fine.magnitude_of(fine.find(wanted, above));
 }
 
+// 2 sums a direction and one.
+std::span<double> launch_sums(const Directions& directions, const Instruction& kept, int64_t step, std::span<const OwnedGradient> owned) {
+  const std::span<double> sums = directions.sums(2 * directions.config().queries + 1);
+  for (const OwnedGradient& part : owned)
+    add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
+  return sums;
+}
+
 }  // namespace
+
+std::span<double> begin_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
+                                    std::span<const OwnedGradient> owned) {
+  return config.energy ? std::span<double>() : launch_sums(directions, Instruction(), step, owned);
+}
 
 std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
                                             std::span<const OwnedGradient> owned, double gradient_squares, int64_t elements,
-                                            const AddOverRanks& add) {
+                                            std::span<double> sums, const AddOverRanks& add) {
   if (gradient_squares == 0) return std::nullopt;
-  const float threshold = config.energy ? find_threshold(config.cosine * config.cosine * gradient_squares, directions, owned, add) : 0;
-  const Instruction kept{config.energy, threshold, {}, {}, {}};
+  float threshold = 0;
+  if (config.energy) {
+    threshold = find_threshold(config.cosine * config.cosine * gradient_squares, directions, owned, add);
+    sums = launch_sums(directions, {true, threshold, {}, {}, {}}, step, owned);
+    directions.stream().synchronize();
+  }
   const int64_t queries = directions.config().queries;
-  const std::span<double> sums = directions.sums(2 * queries + 1);
-  for (const OwnedGradient& part : owned)
-    add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
-  directions.stream().synchronize();
   add(sums, "instruction");
   std::vector<InstructionSums> direction_sums;
   for (int64_t d = 0; d < queries; ++d) direction_sums.push_back({nth(sums, 2 * d), nth(sums, 2 * d + 1)});

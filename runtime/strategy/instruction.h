@@ -61,10 +61,15 @@ class EnergyHistogram {
   std::span<double> energy_;
 };
 
-// What a step's directions become, from the reduced gradient; `gradient_squares`: ||g||^2; `elements`: of all parameters trained. Nothing
-// where there is no gradient: the directions stay random. Collective.
+// Launches what an instruction needs of the reduced gradient before the ranks have agreed on its norm, so that whoever waits for the norm
+// waits for that as well: the sums of `cosine`. Those of `energy` need the threshold, which needs the norm: nothing is launched.
+std::span<double> begin_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
+                                    std::span<const OwnedGradient> owned);
+// What a step's directions become, from the reduced gradient; `gradient_squares`: ||g||^2; `elements`: of all parameters trained; `sums`:
+// what begin_instruction() gave, when the directions' stream was through with it. Nothing where there is no gradient: the directions stay
+// random. Collective. With `energy` it waits for the stream three times: two histograms find the threshold, then come the sums.
 std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
                                             std::span<const OwnedGradient> owned, double gradient_squares, int64_t elements,
-                                            const AddOverRanks& add);
+                                            std::span<double> sums, const AddOverRanks& add);
 
 }  // namespace zerostep

@@ -145,6 +145,8 @@ void Communicator::abort(const std::string& reason) noexcept { impl_->abort(reas
 void Communicator::lend_staging(std::span<std::byte> memory) { impl_->lend_staging(memory); }
 void Communicator::take_staging_back(std::span<std::byte> memory) { impl_->take_staging_back(memory); }
 void Communicator::agree_on_host_memory(bool is_pinned) { impl_->agree_on_host_memory(is_pinned); }
+
+bool Communicator::finish_meetings() { return impl_->finish_meetings(); }
 CommCounters Communicator::counters() const { return impl_->counters(); }
 
 std::vector<std::string> Communicator::Impl::gather_text(const std::string& text, const char* label) {
@@ -177,29 +179,46 @@ Event HostCommunicator::launch(Operation operation, Stream& stream) {
   });
 }
 
-void Communicator::Impl::count(const Operation& operation, double seconds) {
-  const int64_t total = operation.total_count(), ranks = size_;
-  const auto add = [&](CommCounters::Entry CommCounters::*which, int64_t elements) {
-    count(which, elements, num_bytes(elements, operation.source_type), seconds);
-  };
+namespace {
+
+CommCounters::Entry CommCounters::*entry_of(CollectiveKind kind) {
+  constexpr std::array kEntries{&CommCounters::all_gather, &CommCounters::reduce_scatter, &CommCounters::all_reduce,
+                                &CommCounters::broadcast,  &CommCounters::exchange,       &CommCounters::barrier};
+  return nth(kEntries, static_cast<int>(kind));
+}
+
+int64_t received_elements(const Operation& operation, int64_t rank, int64_t ranks) {
+  const int64_t total = operation.total_count();
   switch (operation.kind) {
     case CollectiveKind::AllGather:
-      return add(&CommCounters::all_gather, (ranks - 1) * total);
     case CollectiveKind::ReduceScatter:
-      return add(&CommCounters::reduce_scatter, (ranks - 1) * total);
+      return (ranks - 1) * total;
     case CollectiveKind::AllReduce:
-      return add(&CommCounters::all_reduce, (2 * (ranks - 1) * total + ranks - 1) / ranks);
+      return (2 * (ranks - 1) * total + ranks - 1) / ranks;
     case CollectiveKind::Broadcast:
-      return add(&CommCounters::broadcast, operation.root == rank_ ? 0 : total);
+      return operation.root == rank ? 0 : total;
     case CollectiveKind::Exchange: {
       int64_t received = 0;
       for (const Transfer& transfer : operation.transfers)
-        if (transfer.to == rank_ && transfer.from != rank_) received += transfer.count;
-      return add(&CommCounters::exchange, received);
+        if (transfer.to == rank && transfer.from != rank) received += transfer.count;
+      return received;
     }
     case CollectiveKind::Barrier:
-      return add(&CommCounters::barrier, 0);
+      break;
   }
+  return 0;
+}
+
+}  // namespace
+
+void Communicator::Impl::count(const Operation& operation, double seconds) {
+  const int64_t elements = received_elements(operation, rank_, size_);
+  count(entry_of(operation.kind), elements, num_bytes(elements, operation.source_type), seconds);
+}
+
+void Communicator::Impl::count_seconds(CollectiveKind kind, double seconds) {
+  std::lock_guard lock(counters_mutex_);
+  (counters_.*entry_of(kind)).seconds += seconds;
 }
 
 void Communicator::Impl::count(CommCounters::Entry CommCounters::*which, int64_t elements, int64_t bytes, double seconds) {

@@ -54,6 +54,13 @@ class GpuCommunicator final : public OverHostGroup {
     std::lock_guard lock(launch_mutex_);
     is_host_pinned_ = std::count(all.begin(), all.end(), 1) == size();
   }
+  bool finish_meetings() override {
+    std::unique_lock lock(launch_mutex_);
+    if (std::exchange(has_staged_, false)) return false;
+    lock.unlock();
+    meetings_.synchronize();
+    return true;
+  }
   CommCounters counters() override {
     settle();
     return Impl::counters();
@@ -70,6 +77,7 @@ class GpuCommunicator final : public OverHostGroup {
     // A barrier is met when the stream is there.
     const bool is_staged = operation.kind == CollectiveKind::Barrier || !moves_operands(operation);
     if (is_staged) {
+      has_staged_ = true;
       started = staged_.impl()->launch(operation, stream);
       meetings_.wait(started);
     } else {
@@ -80,14 +88,15 @@ class GpuCommunicator final : public OverHostGroup {
       put(operation, stream);
     }
     last_ = stream.mark();
-    add({std::move(operation), begin, last_});
+    count(operation, 0);
+    add({operation.kind, begin, last_});
     watch_.enqueue([this, what, started, done = last_] { watch_over(what, started, done); });
     return last_;
   }
 
  private:
   struct Pending {
-    Operation operation;
+    CollectiveKind kind;
     Event begin, done;
   };
 
@@ -169,12 +178,12 @@ class GpuCommunicator final : public OverHostGroup {
     else
       pending_.push_back(std::move(pending));
   }
-  // Counts what is done.
+  // Counts the time of what is done.
   void settle() {
     std::lock_guard lock(pending_mutex_);
     while (!failure_ && !pending_.empty() && pending_.front().done.ready() && !pending_.front().done.failed()) {
       const Pending& first = pending_.front();
-      count(first.operation, first.done.seconds_since(first.begin));
+      count_seconds(first.kind, first.done.seconds_since(first.begin));
       pending_.pop_front();
     }
   }
@@ -232,7 +241,8 @@ class GpuCommunicator final : public OverHostGroup {
   std::optional<bool> is_host_pinned_;  // on every rank, when they have agreed on it
 
   std::mutex launch_mutex_;
-  Event last_;  // of the operations so far
+  Event last_;               // of the operations so far
+  bool has_staged_ = false;  // some go by way of the host, where the ranks meet when the device is there
   std::mutex pending_mutex_;
   std::deque<Pending> pending_;
   std::exception_ptr failure_;

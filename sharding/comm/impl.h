@@ -48,12 +48,15 @@ class Communicator::Impl {
   virtual void lend_staging(std::span<std::byte>) {}
   virtual void take_staging_back(std::span<std::byte>) {}
   virtual void agree_on_host_memory(bool) {}
+  virtual bool finish_meetings() { return false; }
 
   // Texts of any length, in rank order.
   std::vector<std::string> gather_text(const std::string& text, const char* label);
 
+  // An operation that is done, or one that is launched and takes its time later (count_seconds()).
   void count(const Operation& operation, double seconds);
   void count(CommCounters::Entry CommCounters::*which, int64_t elements, int64_t bytes, double seconds);
+  void count_seconds(CollectiveKind kind, double seconds);
   virtual CommCounters counters();
 
  private:

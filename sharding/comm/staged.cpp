@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <deque>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -42,18 +44,40 @@ class StagedCommunicator final : public OverHostGroup {
     return std::make_shared<StagedCommunicator>(host_.split(color, key), device_, part_bytes_);
   }
 
+  // One rank meets nobody.
+  bool finish_meetings() override { return size() == 1; }
+
   Event launch(Operation operation, Stream& stream) override {
     const auto start = std::chrono::steady_clock::now();
+    const Event begin = stream.mark();
     is_copy(operation) ? copy_alone(operation, stream) : run_in_parts(operation, stream);
-    host_stream_.wait(stream.record());
-    const Event counted = host_stream_.enqueue([this, operation = std::move(operation), start] {
-      count(operation, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    });
-    stream.wait(counted);
-    return stream.record();
+    count(operation, 0);
+    if (stream.native_handle() == nullptr)  // a thread's, which looks at the clock itself
+      return stream.enqueue([this, kind = operation.kind, start] {
+        count_seconds(kind, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      });
+    const Event done = stream.mark();
+    std::lock_guard lock(timed_mutex_);
+    timed_.push_back({operation.kind, begin, done});
+    return done;
+  }
+  CommCounters counters() override {
+    count_times();
+    return Impl::counters();
   }
 
  private:
+  struct Timed {
+    CollectiveKind kind;
+    Event begin, done;
+  };
+  // Of what is done and has not failed.
+  void count_times() {
+    std::lock_guard lock(timed_mutex_);
+    for (; !timed_.empty() && timed_.front().done.ready(); timed_.pop_front())
+      if (const Timed& first = timed_.front(); !first.done.failed()) count_seconds(first.kind, first.done.seconds_since(first.begin));
+  }
+
   // Alone, and nothing is to be computed.
   bool is_copy(const Operation& operation) const {
     return size() == 1 && operation.source_type == operation.target_type && !operation.accumulate;
@@ -260,7 +284,9 @@ class StagedCommunicator final : public OverHostGroup {
   std::shared_ptr<CommBuffer> staging_;
   std::shared_ptr<void> pinned_;  // goes before the memory
   std::array<Event, 2> in_use_;   // the last work on each half of it
-  Stream host_stream_;            // ends first
+  std::mutex timed_mutex_;
+  std::deque<Timed> timed_;  // operations whose time is not counted yet
+  Stream host_stream_;       // ends first
 };
 
 }  // namespace

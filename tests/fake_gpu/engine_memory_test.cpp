@@ -1,10 +1,15 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <regex>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "fake_gpu/counted_waits.h"
 #include "runtime/plan/cost.h"
+#include "sharding/local_ranks.h"
+#include "tests/runtime/support/file_faults.h"
 #include "tests/runtime/support/tier_folder.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
@@ -71,7 +76,8 @@ TEST(CudaTiers, GiveTheBitsOfTheDevice) {
         test.config.zero.stage = 3;
         test.config.zero.overlap_comm = true;
         test.config.zero.stage3_max_live_parameters = 1;
-        const EngineSetup setup{.device_of_rank = [](int rank) { return Device::cuda(rank); }, .updates = {}};
+        EngineSetup setup{.device_of_rank = [](int rank) { return Device::cuda(rank); }, .updates = {}};
+        count_waits(test, ranks, setup);
         const ZerothOrderOutcome resident = run_zeroth_order_threads(test, ranks, setup);
         const TierFolder folder;
         for (const Tiers& tiers : {Tiers{Tier::Host, Tier::Host}, Tiers{Tier::Device, Tier::Host}, Tiers{Tier::Host, Tier::Device},
@@ -140,6 +146,31 @@ TEST(CudaTiers, CrossOnceEachWay) {
           if (perturbation == Perturbation::Gaussian)  // else kernels take more for a second stream than the small model
             EXPECT_LT(found.measured_peak, resident.measured_peak);
         }
+      }
+}
+
+// A GPU's host does not wait for files at the end of a step: what fails there is told with the step that it is of, by the next one that
+// waits or by whoever looks at the state.
+TEST(CudaTiers, AFailedFileIsToldWithItsStep) {
+  for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder})
+    for (const FaultCase& fault : fault_cases())
+      for (const int ranks : {1, 2}) {
+        if (fault.result == 0 && !fault.is_refused) continue;  // it takes its time
+        SCOPED_TRACE(fmt::format("{}, {}, {} ranks", static_cast<int>(mode), fault.said, ranks));
+        ZerothOrderCase test = case_in_files(mode);
+        test.config.run.device = "cuda";
+        test.share_over(ranks);
+        const TierFolder folder;
+        put(test.config, {Tier::File, Tier::File}, folder);
+        std::string said;
+        try {
+          run_local_ranks(ranks, {.timeout_seconds = 60}, [&](Communicator world) {
+            run_with_fault(test, world, queue_kinds().front(), fault, Device::cuda(world.rank()));  // of the last rank
+          });
+        } catch (const RunError& error) {
+          said = error.what();
+        }
+        EXPECT_TRUE(std::regex_match(said, std::regex(message_of(fault, ranks - 1, folder, 0)))) << said;
       }
 }
 

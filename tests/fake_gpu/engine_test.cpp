@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/profiler/stubs/base.h>
 
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -15,6 +16,8 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/nth.h"
+#include "fake_gpu/counted_waits.h"
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/kernels_on_processor.h"
 #include "offload/flat_kernels.h"
@@ -74,9 +77,16 @@ ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world, const Ob
   return run_zeroth_order_threads(test, world, {.objective = objective});
 }
 
-ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world, const Objective* objective, bool is_staged) {
-  return run_zeroth_order_threads(
-      test, world, {.objective = objective, .device_of_rank = [](int rank) { return Device::cuda(rank); }, .is_staged = is_staged});
+using Between = EngineSetup::Between;
+
+// A GPU each, but for ranks that read each other's memory, which share one. Each rank's own thread, which launches, waits for its GPU as
+// often as it must.
+ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world, const Objective* objective, Between between) {
+  EngineSetup setup{.objective = objective,
+                    .device_of_rank = [=](int rank) { return Device::cuda(between == Between::Threads ? 0 : rank); },
+                    .between = between};
+  count_waits(test, world, setup);
+  return run_zeroth_order_threads(test, world, setup);
 }
 
 // The norm of a gradient is summed in fp64 in another order: 1e-6 of it is more than a rounding to fp32.
@@ -93,14 +103,17 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
   for (const int stage : {0, 1, 2, 3})
     for (const int world : {1, 2, 4})
       for (const DType compute : {DType::F32, DType::BF16}) {
-        if (++index % 4 == 2 || index % 4 == 3) continue;  // every stage and every number of ranks has both types
-        const Shape shape{stage, world, compute, index % 8 < 4 ? 2 : 1, index % 5 < 2 ? 0.1 : 0.0};
+        // Every two values of what changes meet somewhere: types, ranks, stages, micro-batches, dropout, and what is between the ranks.
+        const Shape shape{stage, world, compute, index % 4 < 2 ? 2 : 1, index % 5 == 0 ? 0.1 : 0.0};
+        constexpr std::array kBetween{Between::Staged, Between::Threads, Between::Nccl};
+        const Between between = nth(kBetween, (index + index / 3) % 3);
         SCOPED_TRACE(fmt::format("stage {}, {} ranks, {}, {} micro-batches, dropout {}, {}", stage, world, name_of(compute),
-                                 shape.accumulation, shape.dropout, index % 12 == 0 ? "staged" : "NCCL"));
+                                 shape.accumulation, shape.dropout, name_of(between)));
         ZerothOrderCase test = case_of(GetParam(), shape);
         const Objective* objective = index % 8 < 4 ? factored.get() : nullptr;
         if (objective != nullptr) test.model.vocab_size = 150;
-        const ZerothOrderOutcome expected = on_processor(test, world, objective), found = on_gpus(test, world, objective, index % 12 == 0);
+        ++index;
+        const ZerothOrderOutcome expected = on_processor(test, world, objective), found = on_gpus(test, world, objective, between);
         expect_near(found.norms, expected.norms, 1e-6);
         EXPECT_EQ(found.losses, expected.losses);
         EXPECT_EQ(found.scalars, expected.scalars);
@@ -112,11 +125,11 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
 TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
   for (const int stage : {0, 2}) {
     ZerothOrderCase test = case_of(kKinds[0], {stage, 4, DType::F32, 1, 0.0});
-    const ZerothOrderOutcome expected = on_gpus(test, 4, nullptr, false);
+    const ZerothOrderOutcome expected = on_gpus(test, 4, nullptr, Between::Nccl);
     const char* call = stage == 0 ? "ncclAllReduce" : "ncclReduceScatter";
     EXPECT_EQ(fake_gpu::num_calls(call), 0);
     test.config.run.deterministic = false;
-    const ZerothOrderOutcome found = on_gpus(test, 4, nullptr, false);
+    const ZerothOrderOutcome found = on_gpus(test, 4, nullptr, Between::Nccl);
     EXPECT_GT(fake_gpu::num_calls(call), 0);
     EXPECT_NE(found.parameters, expected.parameters);
     expect_like(found, expected, test);
@@ -286,7 +299,7 @@ TEST(CudaEngineTimes, AreThoseOfTheDevice) {
                                   begins.push_back(engine.trace()->now());
                                   if (step > 0) timers.push_back(engine.timers());
                                   if (step != 3) return;
-                                  engine.settle_times();
+                                  engine.settle();
                                   all = engine.trace()->intervals();
                                 },
                             .device = Device::cuda(0)});
@@ -317,7 +330,7 @@ std::multiset<std::string> traced(ZerothOrderCase test, int world, bool on_gpu) 
   std::multiset<std::string> out;
   const auto look = [&](int64_t step, Engine& engine) {
     if (step != 2 || engine.rank() != 0) return;
-    engine.settle_times();
+    engine.settle();
     for (const Trace::Interval& at : engine.trace()->intervals())
       if (!at.name.starts_with("wait for")) out.insert(fmt::format("{}: {}", at.row, at.name));
   };
@@ -365,7 +378,7 @@ TEST(CudaEngineTimes, AreInRangesOfNvtx) {
     test.config.run.trace = has_trace;
     std::multiset<std::string> in_trace;
     const auto look = [&](int64_t step, Engine& engine) {
-      engine.settle_times();
+      engine.settle();
       if (step != 2) return;
       EXPECT_EQ(ranges.depth, 0);
       if (has_trace)

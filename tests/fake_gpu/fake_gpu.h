@@ -46,6 +46,8 @@ int64_t num_calls(const std::string& function);
 // Calls that let the host wait for the device: synchronisations of streams, events and devices, copies and fills that are not asynchronous,
 // cudaFree, and to pin memory where pinning waits.
 int64_t num_host_waits();
+// Of them those of the calling thread, since it began.
+int64_t num_host_waits_of_this_thread();
 // Asynchronous copies from or to memory of the host that is not pinned, which wait as well.
 int64_t num_pageable_copies();
 int64_t num_launches();

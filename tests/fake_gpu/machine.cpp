@@ -9,6 +9,10 @@ namespace {
 
 thread_local int thread_device = 0;
 thread_local cudaError_t thread_error = cudaSuccess;
+thread_local int64_t thread_waits = 0;
+constexpr const char* kWaits[] = {
+    "pageable copies", "waits of pinning", "cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy",
+    "cudaMemset",      "cudaFree"};
 thread_local bool is_in_host_function = false;
 
 int64_t number_in(const char* variable, int64_t otherwise) {
@@ -63,12 +67,11 @@ int64_t num_calls(const std::string& function) { return Machine::instance().num_
 int64_t num_pageable_copies() { return num_calls("pageable copies"); }
 int64_t num_launches() { return num_calls("cudaLaunchKernel"); }
 int64_t num_host_waits() {
-  int64_t sum = num_pageable_copies() + num_calls("waits of pinning");
-  for (const char* name :
-       {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy", "cudaMemset", "cudaFree"})
-    sum += num_calls(name);
+  int64_t sum = 0;
+  for (const char* name : kWaits) sum += num_calls(name);
   return sum;
 }
+int64_t num_host_waits_of_this_thread() { return thread_waits; }
 
 StandIn::StandIn(cudaStream_t stream) {
   const std::shared_ptr<WorkQueue> queue = Machine::instance().queue(stream);
@@ -164,6 +167,7 @@ bool Machine::remove_event(cudaEvent_t event) {
 }
 
 void Machine::count(const std::string& call) {
+  for (const char* wait : kWaits) thread_waits += call == wait ? 1 : 0;
   std::lock_guard lock(mutex_);
   ++counts_[call];
 }

@@ -71,7 +71,7 @@ class RecordingRunner final : public ActionRunner {
     return Event(std::make_shared<ActionEvent>(log_, index));
   }
   bool agree(const Plan& plan, const Action& action) override { return index_of(plan, action) != rejected_; }
-  void explain(const Plan&, const Action&, const std::exception&) override { ADD_FAILURE(); }
+  void explain(const Plan&, const Action&, bool, const std::exception&) override { ADD_FAILURE(); }
 
  private:
   static int index_of(const Plan& plan, const Action& action) { return static_cast<int>(&action - plan.actions.data()); }
@@ -147,7 +147,7 @@ class FailingRunner final : public ActionRunner {
     return stream_.enqueue([] { throw std::runtime_error("the visit"); });
   }
   bool agree(const Plan&, const Action&) override { return true; }
-  void explain(const Plan&, const Action& action, const std::exception& error) override {
+  void explain(const Plan&, const Action& action, bool, const std::exception& error) override {
     fail_run("visit {}: {}", action.visit, error.what());
   }
   int launched = 0;

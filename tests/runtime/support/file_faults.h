@@ -53,8 +53,9 @@ inline std::vector<FaultCase> fault_cases() {
           {false, 0, true, "this queue takes no more"}};
 }
 
-// Three steps on one rank of `world`, the last of which has the fault.
-inline void run_with_fault(ZerothOrderCase test, Communicator world, QueueKind kind, const FaultCase& fault) {
+// Three steps on one rank of `world`, the last of which has the fault. Device: of each rank.
+inline void run_with_fault(ZerothOrderCase test, Communicator world, QueueKind kind, const FaultCase& fault,
+                           const Device& device = Device::cpu()) {
   const auto is_armed = std::make_shared<std::atomic<bool>>(false);
   test.config.aio.options.stall_seconds = 0.3;
   test.config.aio.options.make_queue = faulty_queues(kind, [&, rank = world.rank(), last = world.size() - 1, is_armed](Faults& f) {
@@ -65,16 +66,18 @@ inline void run_with_fault(ZerothOrderCase test, Communicator world, QueueKind k
         return *is_armed && request.is_write == fault.is_write ? std::optional(fault.result) : std::nullopt;
       };
   });
-  run_zeroth_order(test, world, {.before_step = [&](int64_t step, Engine&) { *is_armed = step >= 1; }, .updates = updates_of(test)});
+  run_zeroth_order(test, world,
+                   {.before_step = [&](int64_t step, Engine&) { *is_armed = step >= 1; }, .device = device, .updates = updates_of(test)});
 }
 
 // What the run ends with, as a regular expression: the step where there is one, rank, chunk, buffer and group, what was done, how many
 // bytes, where in which folder, what the system said, and what to do.
-inline std::string message_of(const FaultCase& fault, int rank, const TierFolder& folder) {
+// `first_step`: the first that may have the fault; of a GPU that of the step before, whose files the host does not wait for.
+inline std::string message_of(const FaultCase& fault, int rank, const TierFolder& folder, int first_step = 1) {
   return fmt::format(
       R"({}\[file tier\] rank {}: chunk \d+ of (parameters|gradients|masters|masters and optimizer state|optimizer state) \S.*: )"
       R"(cannot {} \d+ bytes at offset \d+ of {}/\S+: {}\. Look at that disk .*zero_optimization\.offload_(param|optimizer)\.nvme_path .*)",
-      fault.result == 0 ? "(step \\d: )?" : "step [12]: ", rank,
+      fault.result == 0 ? "(step \\d: )?" : fmt::format("step [{}-2]: ", first_step), rank,
       fault.result == 0 ? "(read|write)"
       : fault.is_write  ? "write"
                         : "read",

@@ -13,6 +13,7 @@
 #include "sharding/local_ranks.h"
 #include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
+#include "sharding/thread_communicator.h"
 
 namespace zerostep::testing {
 
@@ -88,7 +89,9 @@ namespace {
 
 Communicator group_on(const Device& device, const Communicator& world, const Config& config, const EngineSetup& setup) {
   if (device.is_host()) return world;
-  if (world.size() == 1 || setup.is_staged) return make_staged_communicator(world, device);
+  using Between = EngineSetup::Between;
+  if (world.size() == 1 || setup.between == Between::Staged) return make_staged_communicator(world, device);
+  if (setup.between == Between::Threads) return make_thread_communicator(world, device, 60);
   std::string why_not;
   const auto made = make_nccl_communicator(world, device, {60, config.run.deterministic}, why_not);
   if (!made) throw RunError(why_not);
@@ -129,6 +132,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   for (int step = 0; step < test.steps; ++step) {
     if (setup.before_step) setup.before_step(step, engine);
     out.last = engine.train_step(step, test.batches(step, world.rank(), world.size()));
+    if (setup.after_step) setup.after_step(step, engine);
     out.losses.push_back(out.last.loss);
     out.bp_losses.push_back(out.last.bp_loss);
     out.norms.push_back(out.last.grad_norm);

@@ -40,14 +40,14 @@ struct ZerothOrderOutcome : TrainingOutcome {
 
 struct EngineSetup {
   const Objective* objective = nullptr;  // nullptr: cross-entropy
-  // Called before each step with the engine of the rank.
-  std::function<void(int64_t step, Engine&)> before_step = {};
+  // Called before and after each step with the engine of the rank.
+  std::function<void(int64_t step, Engine&)> before_step = {}, after_step = {};
   ParameterReader initial = {};  // empty: initial_values of the seed
   Device device = Device::cpu();
-  std::function<Device(int rank)> device_of_rank = {};  // instead
-  bool is_staged = false;                               // GPUs of several ranks have no NCCL
-  std::optional<Updates> updates = Updates::Immediate;  // nothing: as plan_training decides
-  std::function<void(TrainingPlan&)> change_plan = {};  // before the engine gets it
+  std::function<Device(int rank)> device_of_rank = {};                   // instead
+  enum class Between { Nccl, Threads, Staged } between = Between::Nccl;  // GPUs of several ranks
+  std::optional<Updates> updates = Updates::Immediate;                   // nothing: as plan_training decides
+  std::function<void(TrainingPlan&)> change_plan = {};                   // before the engine gets it
 };
 
 // The engine on one rank of `world`; planned_* are those of the last step's kind, planned_peak that of the busiest kind.
