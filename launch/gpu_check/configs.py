@@ -68,12 +68,12 @@ def small(folder, model, mode, precision, ranks=1, stage=0):
     return config
 
 
-def first_order(folder, batch, length, steps):
-    """AdamW on the model of 1B parameters in bf16, `steps` steps of one micro-batch of `batch` samples of `length` tokens."""
+def first_order(folder, batch, length, steps, model=MODEL_1B, trace=False):
+    """AdamW on a model (that of 1B parameters) in bf16, `steps` steps of one micro-batch of `batch` samples of `length` tokens."""
     return {"train_batch_size": batch, "seed": 3, "gradient_clipping": 0, "steps_per_print": 1, "bf16": {"enabled": True}, "optimizer": ADAMW,
-            "zero_optimization": {"stage": 0}, "model": MODEL_1B,
-            "data": {"train": write_tokens(folder, batch * steps * length + length, SHAPE_1B["vocab_size"]), "sequence_length": length},
-            "run": {"steps": steps}}
+            "zero_optimization": {"stage": 0}, "model": model,
+            "data": {"train": write_tokens(folder, batch * steps * length + length, model["vocab_size"]), "sequence_length": length},
+            "run": {"steps": steps, "trace": trace}}
 
 
 def zeroth_order(folder, model, batch, length, queries, perturbation, steps, host=False):

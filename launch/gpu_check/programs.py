@@ -65,6 +65,22 @@ class Run:
         resting = sum(buffer["bytes"] for buffer in self.plan["buffers"] if (buffer["kind"], buffer["tier"]) == ("parameters", "host"))
         return resting * (steps - 1) / sum(sum(of_unit[1:]) for of_unit in seconds.values())
 
+    def computing_share(self):
+        """Of a traced run: the share of the time from the second step's first visit to the end of the last one's update in which the stream of computation
+        works, by marks there. None where the trace tells of no two steps."""
+        with open(os.path.join(self.folder, "trace_rank0.json")) as file:
+            work = sorted((event["ts"], event["ts"] + event["dur"], event["name"]) for event in json.load(file)["traceEvents"]
+                          if event["tid"] == "computation" and not event["name"].startswith("wait for "))
+        first = work[0][2] if work else ""
+        begins = [begin for begin, _, name in work if name == first]  # what each step begins with
+        if len(begins) < 2:
+            return None
+        busy, until = 0, begins[1]
+        for begin, end, _ in work:
+            busy += max(0, end - max(begin, until))
+            until = max(until, end)
+        return busy / (until - begins[1])
+
     def checkpoint(self, step, kind):
         """{parameter: fp32 values} of the checkpoint after `step` steps; kind "values", or "state.0" of the optimizer's first array."""
         out = {}

@@ -334,10 +334,35 @@ def memory_ratio(stage, name, run):
     stage.figure(f"{name}: device memory, measured / planned", max(run.column("device_peak_bytes")) / run.plan["device_peak_bytes"], most=1.05)
 
 
+def launch_gaps(stage, programs, batch, length, least):
+    """Whether the host launches ahead of the GPU in a first-order step: marks on the stream of computation see gaps between visits, NVML those between
+    kernels."""
+    model, name = configs.MODEL_1B, f"1B, {batch} x {length} tokens"
+    if programs.is_fake:
+        model, name, batch, length, least = configs.SMALL_MODELS["gpt2"], "2 units", 2, configs.LENGTH, None
+    if not stage.has_time(f"{name}: launch gaps", 8):
+        return
+    steps = 120 if batch == 1 else 12  # NVML's readings are of up to a second
+    run = programs.train(f"gaps-{batch}-{length}", configs.first_order(programs.work, batch, length, steps, model, trace=True), "cuda", stage.left(), threads=8)
+    if not run.is_done:
+        return stage.fail(f"{name}, traced: the run {run.outcome.why()}")
+    share = run.computing_share()
+    if share is None:
+        stage.fail(f"{name}: the trace does not tell of two steps")
+    else:
+        stage.figure(f"{name}: share of the time in which the GPU works, by marks", share, least=least)
+    seen = run.column("gpu_busy")
+    if seen:
+        stage.figure(f"{name}: share of the time in which a kernel runs, of NVML", statistics.median(seen[len(seen) // 2:]), least=least)
+    else:
+        stage.skip(f"{name}: share of the time in which a kernel runs", "NVML does not answer")
+
+
 def first_order(stage, programs):
     """The model of 1B parameters, 16 x 1024 tokens in bf16, beside PyTorch's eager mode."""
     if programs.is_fake:
-        return stage.skip("everything", NO_SPEED)
+        launch_gaps(stage, programs, 16, 1024, 0.95)
+        return stage.skip("rates", NO_SPEED)
     batch, length, steps = 16, 1024, 12
     run = programs.train("first_order", configs.first_order(programs.work, batch, length, steps), "cuda", stage.left() - 20, threads=8)
     if not run.is_done:
@@ -352,6 +377,12 @@ def first_order(stage, programs):
             stage.figure("MFU, of the data sheet's dense bf16", run.plan["flops"] / seconds / peak)
         memory_ratio(stage, "1B", run)
         stage.figure("highest bytes of the device", int(max(run.column("device_peak_bytes"))))
+    compare_with_eager(stage, programs, batch, length, seconds if run.is_done else None)
+    launch_gaps(stage, programs, 16, 1024, 0.95)
+    launch_gaps(stage, programs, 1, 256, 0.85)
+
+
+def compare_with_eager(stage, programs, batch, length, seconds):
     if not stage.has_time("the peer (eager PyTorch)", 10):
         return
     peer, why = programs.python("peer_first_order", "peer_first_order.py", shape_arguments(batch, length), stage.left())
@@ -360,7 +391,7 @@ def first_order(stage, programs):
     stage.figure("peer: tokens/s", peer["tokens_per_second"])
     stage.figure("peer: seconds of the products alone", peer["product_seconds"])
     stage.figure("peer: highest bytes of its tensors", peer["peak_bytes"])
-    if run.is_done:
+    if seconds is not None:
         stage.figure("tokens/s over the peer's", batch * length / seconds / peer["tokens_per_second"], least=1.1)
         stage.figure("a step over its products alone", seconds / peer["product_seconds"], most=1.45)
 

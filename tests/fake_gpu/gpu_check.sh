@@ -14,7 +14,7 @@ check() {  # STAGES ARGUMENTS...
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
 check "probe kernels equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
-check "ranks bandwidth streaming" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth first_order streaming" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
 # Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
@@ -22,12 +22,14 @@ python3 - "$work/out/gpu_check.json" <<'PYTHON'
 import json, sys
 stages = json.load(open(sys.argv[1]))["stages"]
 results = {name: stage["result"] for name, stage in stages.items()}
-assert results == {"probe": "pass", "kernels": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "streaming": "pass"}, results
+assert results == {"probe": "pass", "kernels": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "first_order": "pass", "streaming": "pass"}, results
 figures = stages["probe"]["figures"]
 assert figures["NCCL: header"] == figures["NCCL: library"] and figures["NCCL: header"].startswith("2."), figures
 assert stages["bandwidth"]["figures"] == {"rows of cuda_bench": 20}, stages["bandwidth"]
 assert stages["streaming"]["figures"]["2 units, q = 8, 64 tokens: copies in the pipeline, GB/s"] > 0, stages["streaming"]
 assert stages["streaming"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["streaming"]
+assert 0 < stages["first_order"]["figures"]["2 units: share of the time in which the GPU works, by marks"] <= 1, stages["first_order"]
+assert stages["first_order"]["not_run"][1] == "rates: the GPU of the tests has no speed", stages["first_order"]
 assert stages["bandwidth"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["bandwidth"]
 for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
     figures = stages["equality"]["figures"]
@@ -86,12 +88,22 @@ assert len(stage.failures) == 2 and stage.report()["result"] == "fail", stage.fa
 # Two steps of two copies each, of which those of the second count: 300 bytes in 3 ms.
 run = Run(sys.argv[1], Outcome(1, "", 1))
 run.rows, run.plan = [{}, {}], {"buffers": [{"kind": "parameters", "tier": "host", "bytes": 300}, {"kind": "scalars", "tier": "host", "bytes": 8}]}
-spans = [{"name": name, "ts": at, "dur": took} for name, at, took in (("gather a", 9e3, 1e3), ("gather a", 0, 7e3), ("gather b", 1e4, 2e3), ("gather b", 8e3, 5e3))]
+spans = [{"name": name, "ts": at, "dur": took} for name, at, took in (("bring a", 9e3, 1e3), ("bring a", 0, 7e3), ("bring b", 1e4, 2e3), ("bring b", 8e3, 5e3))]
 for traced, rate in ((spans, 1e5), (spans[1:], None), ([], None)):
     with open(os.path.join(run.folder, "trace_rank0.json"), "w") as file:
         json.dump({"traceEvents": [{"name": "forward a", "ts": 0, "dur": 1e6}, *traced]}, file)
     found = run.streaming_rate()
     assert found is None if rate is None else abs(found - rate) < 1e-6 * rate, found
+
+
+# Of two steps the second: 2 + 3 + 1 of 10 ms, some of it twice, and a wait.
+steps = [("forward a", 0, 4, "computation"), ("backward a", 2, 4, "computation"), ("forward a", 10, 2, "computation"), ("gather b", 12, 4, "communication"),
+         ("wait for b", 12, 2, "computation"), ("backward a", 14, 3, "computation"), ("update a", 15, 1, "computation"), ("update b", 19, 1, "computation")]
+for traced, share in ((steps, 0.6), (steps[:2], None), ([], None)):
+    with open(os.path.join(run.folder, "trace_rank0.json"), "w") as file:
+        json.dump({"traceEvents": [{"name": name, "ts": at, "dur": took, "tid": row} for name, at, took, row in traced]}, file)
+    found = run.computing_share()
+    assert found is None if share is None else abs(found - share) < 1e-12, found
 
 
 class Refused:
