@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -117,6 +120,32 @@ TEST_F(CudaRunDevices, RunsOfASweepHaveGpusOfTheirOwn) {
     EXPECT_SAYS(rows, part);
   EXPECT_SAYS(place_.read("runs/many/seed=2/output.txt"), "1 on cuda:0 (Fake GPU), ");  // the only one that it sees
   EXPECT_SAYS(place_.read("runs/many/run.device=cpu/output.txt"), "1 on cpu, ");
+}
+
+// What a run initialises is told by the dynamic linker (ld.so(8)): one on the processor starts without anything of CUDA.
+TEST_F(CudaRunDevices, ARunOfTheProcessorLoadsNothingOfCuda) {
+  const std::string file = place_.config();
+  for (const char* const device : {"cpu", "cuda"}) {
+    const std::string folder = place_.path(device);
+    std::filesystem::create_directories(folder);
+    const std::map<std::string, std::string> tells{{"LD_DEBUG", "files"}, {"LD_DEBUG_OUTPUT", folder + "/loaded"}};
+    const std::string program = std::string(std::getenv("ZEROSTEP_BUILD")) + "/zerostep";
+    const bool on_gpu = device == std::string("cuda");
+    const std::vector<std::string> train{on_gpu ? testing::program() : program, "train", file, "--device", device, "--overwrite"};
+    const Outcome done = place_.run_command(train, {.environment = tells});
+    ASSERT_EQ(done.status, 0) << done.err;
+    std::string loaded;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      std::ifstream in(entry.path());
+      for (std::string line; std::getline(in, line);)
+        if (line.find("calling init: ") != std::string::npos) loaded += line + '\n';
+    }
+    EXPECT_SAYS(loaded, "libtorch_cpu.so");
+    EXPECT_EQ(count(loaded, "libzerostep_cuda.so") > 0, on_gpu);
+    // libcudart.so and what tells of kernels are of LibTorch's part for the processor, where it is one for CUDA.
+    for (const char* const library : {"libcuda.so", "libnccl.so", "libtorch_cuda.so", "libcublas.so"})
+      if (!on_gpu) EXPECT_EQ(count(loaded, library), 0U) << library;
+  }
 }
 
 TEST(RankDevices, AreToldTogether) {
