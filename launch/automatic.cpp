@@ -135,8 +135,8 @@ AutomaticValues chosen_values(const FitResult& result, const std::set<std::strin
   return out;
 }
 
-// As the run had them that has written the checkpoint, where it had as many ranks; nothing: it had not, or cannot be read, which is said
-// where it is opened.
+// As the run had them that has written the checkpoint; nothing where that had other ranks. Of one that cannot be read, which is said where
+// it is opened, no values.
 std::optional<AutomaticValues> former_values(const TrainArguments& arguments, const std::set<std::string>& keys, int world) {
   try {
     const TrainArguments widest = at_widest_stage(arguments, keys);
@@ -166,7 +166,8 @@ AutomaticValues automatic_values(const PlanArguments& arguments, Target target) 
   const Subject subject = load_subject(widest, {.world = target.world, .has_gpu = target.has_gpu()});
   settle_target(target, subject.config());
   const MemoryLimit limit = memory_limit(subject.config(), target, arguments);
-  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  const bool may_measure = target.is_here && !target.gpu_memory;
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), may_measure ? device_of_plan(subject.config()) : Device::cpu());
   FitRequest request{.arguments = arguments,
                      .world = target.world,
                      .stage_is_free = keys.contains(kStage),

@@ -8,11 +8,9 @@
 
 namespace zerostep {
 
-// What a file leaves to the program: keys of those that `plan --fit` chooses whose value is "auto", or whose block's is. Where
-// they are left out they have their defaults. The prefetch bucket and the persistence threshold of stage 3 that say "auto" themselves have
-// what Hugging Face's integration fills in, from the model.
-
-// The values of such keys, and why, a line for each. Both are empty where the file leaves nothing open.
+// What a file leaves to the program: values of the keys that `plan --fit` chooses which say "auto", or whose block does, and why, a line
+// for each. Keys that are left out have their defaults. The prefetch bucket and the persistence threshold of stage 3 that say "auto"
+// themselves have what Hugging Face's integration fills in, from the model. Both are empty where the file leaves nothing open.
 struct AutomaticValues {
   std::vector<Setting> settings;
   std::vector<std::string> lines;  // for the log

@@ -40,9 +40,9 @@ class Search {
             if (!plan_residencies(at, 0)) break;  // nor do larger ones
     if (!result_.candidates.empty()) return;
     if (const std::string& reason = planner_.why_not(); !reason.empty())
-      fail_input("--fit: no combination with what {} gives can be planned; of the last that was tried: {}", request_.arguments.file,
-                 reason);
-    fail_input("--fit: what {} gives leaves nothing to try: {}", request_.arguments.file,
+      fail_input("{}: no combination with what {} gives can be planned; of the last that was tried: {}", request_.asked_by(),
+                 request_.arguments.file, reason);
+    fail_input("{}: what {} gives leaves nothing to try: {}", request_.asked_by(), request_.arguments.file,
                result_.why_no_files.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.why_no_files);
   }
 

@@ -77,6 +77,7 @@ struct FitRequest {
   int world = 1;
   bool stage_is_free = false;        // the file leaves the stage to the search; the subject was loaded at stage 3
   std::set<std::string> autos = {};  // keys that are left to the search; empty: all that the file does not give
+  const char* asked_by() const { return autos.empty() ? kFromFit : kFromAuto; }
   const Machine* machine = nullptr;  // nullptr: its speed is not known, and memory alone decides
   TierBytes capacity;
   bool includes_host = false;  // what rests on the host comes out of the device's capacity, and needs no other

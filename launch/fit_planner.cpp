@@ -34,7 +34,7 @@ TierBytes beyond(const TierBytes& needed, const TierBytes& capacity) {
 
 Config FitPlanner::config_of(const FitCandidate& candidate) const {
   ConfigRequest asked{request_.arguments.file, request_.arguments.set, request_.world, request_.arguments.text};
-  for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back({setting.text(), kFromFit});
+  for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back({setting.text(), request_.asked_by()});
   Config out = load_config(asked).config;
   out.run.device = subject_.config().run.device;
   return out;

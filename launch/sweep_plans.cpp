@@ -111,15 +111,7 @@ void SweepPlanner::make_tokens(const std::vector<SweepPoint>& points, const std:
   }
 }
 
-MemoryLimit SweepPlanner::limit_of(const Config& config) const {
-  if (config.run.device == "cuda" && gpu_.device_bytes < INT64_MAX)
-    return config.run.device_memory > 0 && config.run.device_memory <= gpu_.device_bytes
-               ? MemoryLimit{config.run.device_memory, "run.device_memory"}
-               : gpu_;
-  Target target;
-  target.world = target.ranks_of_host = ranks_;
-  return memory_limit(config, target, PlanArguments());
-}
+MemoryLimit SweepPlanner::limit_of(const Config& config) const { return memory_limit(config, target(), PlanArguments()); }
 
 std::vector<std::string> SweepPlanner::try_texts(const std::vector<SweepPoint>& points, PointErrors& errors) {
   std::set<std::string> wrong;
@@ -185,6 +177,7 @@ Target SweepPlanner::target() const {
   Target out;
   out.world = out.ranks_of_host = ranks_;
   out.threads = threads_;
+  if (gpu_.device_bytes < INT64_MAX) out.gpu_memory = gpu_;
   return out;
 }
 

@@ -44,6 +44,10 @@ void fail_without_times(const char* option, const std::string& why) { fail_input
 
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {
   if (!target.is_here) return memory_limit(config, *target.machine, arguments.machine);
+  if (config.run.device == "cuda" && target.gpu_memory) {
+    const int64_t given = config.run.device_memory;
+    return given > 0 && given <= target.gpu_memory->device_bytes ? MemoryLimit{given, "run.device_memory"} : *target.gpu_memory;
+  }
   if (config.run.device == "cuda" && Device::num_gpus() == 0 && config.run.device_memory == 0)
     return {INT64_MAX, "no GPU answers here, and run.device_memory does not say how much one has"};
   return memory_limit(config, config.run.device_memory > 0 ? Device::cpu() : open_device(config, 0), target.ranks_of_host);

@@ -13,6 +13,8 @@ struct Target {
   std::string why_untimed;                        // says why not, and what helps
   bool is_here = true;                            // false: --machine describes it
   int world = 1, ranks_of_host = 1, threads = 1;  // threads: of a rank
+  // Of each GPU here, where this process leaves them to others and opens none, so that nothing can be measured there.
+  std::optional<MemoryLimit> gpu_memory;
   // Of a described machine whether it computes on GPUs; nothing: as it is here.
   std::optional<bool> has_gpu() const { return is_here ? std::optional<bool>() : !machine->host_is_device; }
 };

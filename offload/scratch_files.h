@@ -50,7 +50,7 @@ class ScratchFiles {
   static std::vector<ScratchDemand> demands(const std::vector<FileBuffer>& buffers, const ScratchOptions& options);
   // Bytes of all files.
   int64_t num_bytes() const;
-  // That the transfer of a chunk moves.
+  // Bytes that the transfer of a chunk moves.
   int64_t bytes_of(int buffer, int chunk) const { return buffers_[static_cast<size_t>(buffer)].bytes_of(chunk); }
 
   // Enqueue the transfer of a chunk between its file and bytes_of(chunk) bytes of memory, at best aligned to kDirectAlignment. The event is

@@ -85,9 +85,9 @@ void StepRunner::evaluate_batch(int64_t index, const Batch& batch, bool counts) 
 bool StepRunner::execute(const Plan& plan, const SharedRun& run) {
   run_ = run;
   run_before_ = std::exchange(last_run_, run);
-  is_applying_ = pending_ != nullptr && plan.applies_pending;
+  is_applying_ |= pending_ != nullptr && plan.applies_pending;
   const bool applied = executor_.execute(plan, *this);
-  is_applying_ = false;
+  if (lanes_.device.is_host()) is_applying_ = false;
   run_ = nullptr;
   run->batches = {};  // what is still under way holds its own
   run->held_batches = nullptr;
@@ -161,8 +161,8 @@ void StepRunner::flush() {
   if (has_lost_update_) fail_run("rank {}: a failure came while an update was applied; the parameters are of no step", lanes_.group.rank());
   const MeterScope meter = lanes_.metered();
   if (pending_) execute(plan_.update, std::make_shared<StepRun>());
-  pending_ = nullptr;
   settle();
+  pending_ = nullptr;
 }
 
 void StepRunner::replay(const LoggedStep& logged) {

@@ -54,7 +54,10 @@ class StepRunner final : private ActionRunner {
   // Applies what a step has left to the next one, for whoever needs the parameters before. Collective. No work is under way afterwards.
   void flush();
   // Blocks until the work of all steps is done; rethrows what it threw.
-  void settle() { executor_.settle(*this); }
+  void settle() {
+    executor_.settle(*this);
+    is_applying_ = false;
+  }
   void replay(const LoggedStep& logged);
 
   TrainingProgress progress() const;
@@ -114,7 +117,7 @@ class StepRunner final : private ActionRunner {
   SharedRun last_run_, run_before_;            // that and the one before, or the last two
   std::shared_ptr<PendingUpdate> pending_;     // agreed on and not applied; nullptr: there is none
   std::shared_ptr<PendingUpdate> own_update_;  // of the step under way, where it stands in the backward
-  bool is_applying_ = false;                   // the plan under way applies one of them, and may not be done with it
+  bool is_applying_ = false;                   // one of them is being applied: on a GPU until the host has waited for it
   bool has_lost_update_ = false;               // a failure came while one was applied
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;

@@ -133,6 +133,7 @@ Workspaces measured(const ModelDefinition& model, const std::vector<int>& repres
   out.extrapolated = true;
   if (half.batch * half.sequence == 0) return out;
   const Workspaces less = probe_units(model, units, objective, half, device);
+  if (!less.is_known) return less;
   const auto tokens = [](const WorkspaceShape& s) { return static_cast<double>(s.batch * s.sequence); };
   const auto extend = [&](const Workspace& smaller, Workspace& w) {
     for (int64_t Workspace::*bytes :

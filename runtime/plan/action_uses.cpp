@@ -19,6 +19,7 @@ class Uses {
       if (visit.keep_input) kept_.insert(visit.unit);
     for (const PlannedBuffer& b : plan.buffers)
       if (b.staging_ring >= 0) staged_[{b.id.kind, b.id.index}] = &b;
+    for (const Action& a : plan.actions) is_instructed_ |= a.kind == ActionKind::Agree && a.agreement == Agreement::Instruction;
     for (const Action& a : plan.actions)
       if (a.final_reduction)
         for (const CollectivePart& part : a.parts) reduced_.insert(part.group);
@@ -190,9 +191,13 @@ class Uses {
 
   void agree(Agreement agreement) {
     const bool sums_gradient = agreement == Agreement::Gradient;
-    // A single rank's sums need no reduction: their norm is taken here. The other agreements read the gradients themselves, if there are
-    // any.
-    for (const int g : summed_) read({sums_gradient && reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
+    // A single rank's sums need no reduction: their norm is taken here. Products with directions that are made of the gradient are taken
+    // beside the norm, and the other agreements read the gradients themselves, if there are any.
+    for (const int g : summed_) {
+      const bool has_norm = sums_gradient && reduced_.contains(g);
+      if (has_norm) read({BufferKind::SquaredNorm, g});
+      if (!has_norm || is_instructed_) read({BufferKind::Gradients, g});
+    }
     change({BufferKind::Scalars});
     change({BufferKind::Communicator});
   }
@@ -231,6 +236,7 @@ class Uses {
   const ModelLayout& layout_;
   const Plan& plan_;
   std::set<int> summed_, reduced_;                                     // groups
+  bool is_instructed_ = false;                                         // directions are made of the gradient
   std::set<int> kept_;                                                 // units whose input waits for their recomputation
   std::map<std::pair<BufferKind, int>, const PlannedBuffer*> staged_;  // what rests in files, by kind and index
   std::vector<BufferUse> out_;

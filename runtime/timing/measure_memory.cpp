@@ -10,7 +10,7 @@
 namespace zerostep {
 namespace {
 
-// AdamW of fp32 parameters: the bytes that it reads and writes of each of its four arrays.
+// AdamW of fp32 parameters reads its four arrays and writes three of them.
 constexpr double kUpdatePasses = 7;
 
 struct AdamPiece {

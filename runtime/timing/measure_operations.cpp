@@ -82,8 +82,9 @@ void measure_attention(Measuring& m, ElementwiseRate& rate, double seconds) {
 double measure_elementwise(Measuring& m, DType type, double seconds) {
   constexpr int64_t kWidth = 768, kRowsOfFew = 128;
   // A GPU's rate is that of tensors that it is busy with for longer than a launch takes.
-  const int64_t large_rows =
-      m.device.is_host() ? 8 * kRowsOfFew : round_up(static_cast<int64_t>(m.least * 128) * kRowsOfFew, 8 * kRowsOfFew);
+  const int64_t large_rows = m.device.is_host()
+                                 ? 8 * kRowsOfFew
+                                 : round_up(std::max<int64_t>(1, static_cast<int64_t>(m.least * 128)) * kRowsOfFew, 8 * kRowsOfFew);
   const auto numbers = numbers_on(m, type);
   const auto start = std::chrono::steady_clock::now();
   double bytes = 0, taken = 0;

@@ -18,10 +18,13 @@ inline const char* name_of(EngineSetup::Between between) {
 // all else is ordered by events. An instructed step has three: the norm of the gradient and its products with the noise make the
 // directions, whose losses make the estimate, whose product with the gradient is a column of metrics. With directions of the largest
 // entries three more come before the first forward: the two histograms that find the threshold, and then the sums of what is not kept.
+// An estimate that is compared with the gradient waits for the norm, the losses and the products of both; one whose norm is measured
+// (step.exact_norm) once more.
 // Ranks that pass values through the host wait at the end of the step as well, where the host's group is free again.
 inline int64_t planned_waits(const ZerothOrderCase& test, int64_t step, int world, EngineSetup::Between between) {
-  const bool is_instructed = step_kind(test.config.step, step).instructed;
-  const int64_t agreements = !is_instructed ? 1 : test.config.step.instruct.energy ? 6 : 3;
+  const StepKind kind = step_kind(test.config.step, step);
+  const bool has_both = kind.backprop && kind.queries, measures_norm = kind.queries && !kind.backprop && test.config.step.exact_norm;
+  const int64_t agreements = (!has_both ? 1 : kind.instructed && test.config.step.instruct.energy ? 6 : 3) + (measures_norm ? 1 : 0);
   return agreements + (world > 1 && between == EngineSetup::Between::Staged ? 1 : 0);
 }
 

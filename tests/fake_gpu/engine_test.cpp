@@ -233,6 +233,21 @@ TEST_P(CudaEngine, WaitsOnceAStep) {
   }
 }
 
+// What else a step asks its estimate costs a wait each (counted_waits.h).
+TEST(CudaEngineWaits, AreCountedWhereAnEstimateIsMeasured) {
+  for (const bool compares : {false, true})
+    for (const int world : {1, 2}) {
+      SCOPED_TRACE(fmt::format("{} ranks, compares {}", world, compares));
+      ZerothOrderCase test = case_of({"", compares ? Mode::Calibrate : Mode::ZerothOrder}, {2, world, DType::F32, 1, 0.0});
+      test.config.step.monitor_interval = compares ? 2 : 0;
+      test.config.step.exact_norm = !compares;
+      test.steps = 5;
+      const ZerothOrderOutcome found = on_gpus(test, world, nullptr, Between::Nccl), expected = on_processor(test, world, nullptr);
+      EXPECT_EQ(found.losses, expected.losses);
+      EXPECT_EQ(found.parameters, expected.parameters);
+    }
+}
+
 TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
   const Device gpu = Device::cuda(0);
   gpu.load_operators();
