@@ -59,7 +59,10 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       }
       break;
     case ActionKind::End:
-      lanes_.join();
+      if (lanes_.device.is_host())
+        lanes_.compute.synchronize();  // for which the plan lets it wait for all others
+      else
+        lanes_.join();
       break;
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot, action.has_shard);
