@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
+#include "base/program_name.h"
 #include "launch/capacity.h"
 #include "launch/device.h"
 #include "launch/fit.h"
@@ -38,10 +39,15 @@ json::json_pointer pointer_to(const std::string& path) {
   return json::json_pointer(at);
 }
 
+schema::Document document_of(const ConfigArguments& arguments) {
+  schema::Document out = schema::read_document(arguments.file, arguments.set, arguments.text);
+  schema::Findings findings(out);  // load_config() says them
+  schema::apply_aliases(out, findings);
+  return out;
+}
+
 std::set<std::string> automatic_keys(const ConfigArguments& arguments) {
-  schema::Document document = schema::read_document(arguments.file, arguments.set, arguments.text);
-  schema::Findings findings(document);  // load_config() says them
-  schema::apply_aliases(document, findings);
+  const schema::Document document = document_of(arguments);
   std::set<std::string> out;
   for (const FitKey& key : fit_keys()) {
     const std::string path = key.path;
@@ -135,8 +141,20 @@ AutomaticValues chosen_values(const FitResult& result, const std::set<std::strin
   return out;
 }
 
-// As the run had them that has written the checkpoint; nothing where that had other ranks. Of one that cannot be read, which is said where
-// it is opened, no values.
+// Whether values go with what the file and --set give.
+bool agrees(const ConfigArguments& arguments, const AutomaticValues& values, int world) {
+  std::vector<Setting> set = arguments.set;
+  set.insert(set.end(), values.settings.begin(), values.settings.end());
+  try {
+    load_config({arguments.file, set, world, arguments.text});
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+// As the run had them that has written the checkpoint; nothing where that had other ranks, or where they contradict what is given now. Of
+// one that cannot be read, which is said where it is opened, no values.
 std::optional<AutomaticValues> former_values(const TrainArguments& arguments, const std::set<std::string>& keys, int world) {
   try {
     const TrainArguments widest = at_widest_stage(arguments, keys);
@@ -145,13 +163,16 @@ std::optional<AutomaticValues> former_values(const TrainArguments& arguments, co
     if (checkpoint.manifest().ranks != world) return {};
     const json former = checkpoint.manifest().configuration;
     std::set<std::string> paths = keys;
-    for (const char* beside : kBeside)
-      if (is_taken(beside, keys)) paths.insert(beside);
+    const json given = document_of(arguments).root;
+    for (const char* beside : kBeside) {
+      const json value = given.contains(pointer_to(beside)) ? given.at(pointer_to(beside)) : json();
+      if (is_taken(beside, keys) && (value.is_null() || value == "auto")) paths.insert(beside);
+    }
     AutomaticValues out;
     for (const std::string& path : paths)
       if (former.contains(pointer_to(path)))
         add_setting(out, path, former.at(pointer_to(path)), "as in the checkpoint " + checkpoint.directory());
-    return out;
+    return agrees(arguments, out, world) ? std::optional(out) : std::nullopt;
   } catch (const InputError&) {
     return AutomaticValues();
   }
@@ -189,7 +210,8 @@ AutomaticValues automatic_values(const PlanArguments& arguments, Target target) 
     result = find_fit(subject, request);
   }
   if (result->best < 0)
-    throw InputError(nowhere_text(*result, arguments.file, target.world, target.machine ? target.machine->name : "this machine"));
+    fail_input("{}; \"auto\" for keys that are left out, which have their defaults, or `{} plan --fit`, which chooses them too",
+               nowhere_text(*result, arguments.file, target.world, target.machine ? target.machine->name : "this machine"), program_name());
   return chosen_values(*result, keys, target, why_by_memory);
 }
 

@@ -143,8 +143,9 @@ TEST(CudaTiers, CrossOnceEachWay) {
           EXPECT_EQ(found.scalars, resident.scalars);
           EXPECT_EQ(found.parameters, resident.parameters);
           EXPECT_EQ(found.queries_per_pass, 4);
-          if (perturbation == Perturbation::Gaussian)  // else kernels take more for a second stream than the small model
+          if (perturbation == Perturbation::Gaussian) {  // else kernels take more for a second stream than the small model
             EXPECT_LT(found.measured_peak, resident.measured_peak);
+          }
         }
       }
 }

@@ -101,6 +101,31 @@ TEST_F(Automatic, ResumeKeepsTheValues) {
   EXPECT_EQ(resolved()["train_micro_batch_size_per_gpu"], first);
   EXPECT_SAYS(resumed.out, "as in the checkpoint ");
   EXPECT_EQ(place_.column("fitted", "loss").size(), 3u);
+  // What does not go with them any more is chosen anew.
+  const Outcome others =
+      train(config, {"--set", limit(1e9), "--set", "run.steps=4", "--set", "gradient_accumulation_steps=16", "--resume"});
+  ASSERT_EQ(others.status, 0) << others.err;
+  EXPECT_EQ(resolved()["train_micro_batch_size_per_gpu"], 1);
+}
+
+// A disk that has moved: the folder that is given now counts, and not that of before.
+TEST_F(Automatic, ResumeTakesTheFolderThatIsGiven) {
+  json config = base();
+  const auto put = [&](const char* device, const char* folder) {
+    config["zero_optimization"] = {{"stage", 3},
+                                   {"stage3_param_persistence_threshold", 0},
+                                   {"offload_optimizer", {{"device", device}, {"nvme_path", place_.path(folder)}}}};
+  };
+  config["run"]["checkpoint_interval"] = 1;
+  const json::json_pointer block = at("zero_optimization.offload_optimizer");
+  put("nvme", "before");
+  ASSERT_EQ(train(config).status, 0);
+  put("auto", "now");
+  const Outcome resumed = train(config, {"--set", "run.steps=3", "--resume"});
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_EQ(resolved()[block]["device"], "nvme");
+  EXPECT_SAYS(resolved()[block]["nvme_path"].dump(), place_.path("now"));
+  EXPECT_EQ(resolved()[block]["nvme_path"].dump().find(place_.path("before")), std::string::npos);
 }
 
 TEST_F(Automatic, TheBatchStaysWhatItIs) {
@@ -166,6 +191,7 @@ TEST_F(Automatic, SaysWhatIsMissingWhereNothingFits) {
   const Outcome trained = train(config, {"--set", limit(1e5)});
   EXPECT_EQ(trained.status, 2);
   EXPECT_SAYS(trained.err, " bytes of device memory (");
+  EXPECT_SAYS(trained.err, "\"auto\" for keys that are left out, which have their defaults, or `" + program() + " plan --fit`");
   EXPECT_FALSE(place_.exists("runs/fitted/config.json"));
 }
 
