@@ -18,17 +18,21 @@
 #include "launch/fit.h"
 #include "launch/fit_options.h"
 #include "launch/fit_text.h"
+#include "launch/machine.h"
+#include "launch/needed_folders.h"
 #include "launch/resume.h"
 #include "launch/subject.h"
+#include "runtime/checkpoint/run_state.h"
 #include "runtime/config/values.h"
+#include "runtime/engine/training_cost.h"
+#include "runtime/report/plan_report.h"
+#include "runtime/report/prediction_report.h"
 
 namespace zerostep {
 namespace {
 
 using nlohmann::json;
 
-constexpr const char* kStage = "zero_optimization.stage";
-constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
 // What goes with a chosen value: steps beside a micro-batch, folders beside a tier.
 constexpr std::array kBeside{"gradient_accumulation_steps", "zero_optimization.offload_param.nvme_path",
                              "zero_optimization.offload_optimizer.nvme_path"};
@@ -64,11 +68,9 @@ std::set<std::string> automatic_keys(const ConfigArguments& arguments) {
   return out;
 }
 
-// The arguments, where a stage that is open is one at which everything may rest anywhere.
 template <typename Arguments>
-Arguments at_widest_stage(Arguments arguments, const std::set<std::string>& keys) {
-  if (keys.contains(kStage)) arguments.set.push_back({std::string(kStage) + "=3", kFromAuto});
-  return arguments;
+Arguments readable(Arguments arguments, const std::set<std::string>& keys) {
+  return keys.contains(kStage) ? at_widest_stage(std::move(arguments), kFromAuto) : arguments;
 }
 
 // Whether a key is chosen, or goes with one that is.
@@ -128,8 +130,9 @@ AutomaticValues chosen_values(const FitResult& result, const std::set<std::strin
     out.lines.push_back(fmt::format("auto           the simplest of {} combinations for {} that fits, by memory alone: {}",
                                     result.candidates.size(), counted(target.world, "rank"), why_by_memory));
   else
-    out.lines.push_back(fmt::format("auto           the fastest of {} combinations for {} of {}, predicted {}", result.candidates.size(),
-                                    counted(target.world, "rank"), target.machine->name, speed_text(best)));
+    out.lines.push_back(fmt::format("auto           the fastest of {} combinations for {} of {}, predicted {}{}", result.candidates.size(),
+                                    counted(target.world, "rank"), target.machine->name, speed_text(best),
+                                    target.machine->is_unsteady ? "; its figures were " + unsteady_note() : ""));
   for (int d = 0; d < kFitDimensions; ++d) {
     const auto dimension = static_cast<FitDimension>(d);
     if (!has_effect(result, best, dimension)) continue;
@@ -157,7 +160,7 @@ bool agrees(const ConfigArguments& arguments, const AutomaticValues& values, int
 // one that cannot be read, which is said where it is opened, no values.
 std::optional<AutomaticValues> former_values(const TrainArguments& arguments, const std::set<std::string>& keys, int world) {
   try {
-    const TrainArguments widest = at_widest_stage(arguments, keys);
+    const TrainArguments widest = readable(arguments, keys);
     const Config config = load_config({widest.file, widest.set, world, widest.text}).config;
     const CheckpointReader checkpoint(checkpoint_to_resume(*arguments.resume, config));
     if (checkpoint.manifest().ranks != world) return {};
@@ -178,12 +181,52 @@ std::optional<AutomaticValues> former_values(const TrainArguments& arguments, co
   }
 }
 
+// The target of a run's rank.
+Target target_of_job(const Job& job, int threads) {
+  Target out;
+  out.world = job.size();
+  out.ranks_of_host = job.local_size();
+  out.threads = threads;
+  return out;
+}
+
+// InputError: the device that is asked for is not there.
+void require_device(const PlanArguments& arguments, const Job& job) {
+  Config config = load_config({arguments.file, arguments.set, job.size(), arguments.text}).config;
+  settle_device(config);
+  open_device(config, job.local_rank());
+}
+
+// What a rank lacks here of what a run with these values needs, for people; "": nothing.
+std::string lacking_here(PlanArguments arguments, const AutomaticValues& values, Target target) {
+  arguments.set.insert(arguments.set.end(), values.settings.begin(), values.settings.end());
+  const Subject subject = load_subject(arguments, {.world = target.world});
+  const Config& config = subject.config();
+  settle_target(target, config);
+  const Device device = device_of_plan(config);
+  const MemoryLimit limit = memory_limit(config, target, arguments);  // before anything is measured in that memory
+  const TrainingPlan plan = plan_training(config, *subject.model, *subject.objective, target.world);
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file(), device);
+  PlanCost cost = training_cost(config, plan, *subject.model, *subject.objective, &workspaces);
+  cost.host_peak_bytes += staging_bytes(config, plan);
+  const PlanReport report{config, plan, cost, limit};
+  if (!report.fits())
+    return fmt::format("a rank needs {} of device memory and {} of the host's, {} are there", human_bytes(report.needed_bytes()),
+                       human_bytes(cost.host_peak_bytes), human_bytes(limit.device_bytes));
+  try {
+    require_host_memory(config, cost, limit, device, target.ranks_of_host);
+    return "";
+  } catch (const InputError& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
 AutomaticValues automatic_values(const PlanArguments& arguments, Target target) {
   const std::set<std::string> keys = automatic_keys(arguments);
   if (keys.empty()) return {};
-  const PlanArguments widest = at_widest_stage(arguments, keys);
+  const PlanArguments widest = readable(arguments, keys);
   const Subject subject = load_subject(widest, {.world = target.world, .has_gpu = target.has_gpu()});
   settle_target(target, subject.config());
   const MemoryLimit limit = memory_limit(subject.config(), target, arguments);
@@ -195,6 +238,7 @@ AutomaticValues automatic_values(const PlanArguments& arguments, Target target) 
                      .autos = keys,
                      .machine = target.machine ? &*target.machine : nullptr,
                      .capacity = capacity(subject.config(), target, limit),
+                     .why_no_folders = target.is_here ? why_no_folders(subject.config()) : "",
                      .includes_host = limit.includes_host,
                      .meter = target.is_here ? &workspaces : nullptr};
   if (!has_choice(subject, request)) return {};
@@ -228,17 +272,20 @@ std::vector<std::string> settle_automatic(Job& job, TrainArguments& arguments, i
     if (!job.speaks()) return;
     const std::set<std::string> keys = automatic_keys(arguments);
     if (keys.empty()) return;
+    PlanArguments asked;
+    static_cast<ConfigArguments&>(asked) = arguments;
+    require_device(readable(asked, keys), job);  // or all would be searched through before the run says that it has none
+    const Target target = target_of_job(job, threads);
     std::optional<AutomaticValues> values;
+    std::string line;
     if (arguments.resume) values = former_values(arguments, keys, job.size());
-    if (!values) {
-      PlanArguments asked;
-      static_cast<ConfigArguments&>(asked) = arguments;
-      Target target;
-      target.world = job.size();
-      target.ranks_of_host = job.local_size();
-      target.threads = threads;
-      values = automatic_values(asked, std::move(target));
-    }
+    if (values && !values->settings.empty())
+      if (const std::string lacking = lacking_here(asked, *values, target); !lacking.empty()) {
+        line = fmt::format("auto           not as in the checkpoint, which does not fit here ({}); chosen anew", lacking);
+        values.reset();
+      }
+    if (!values) values = automatic_values(asked, target);
+    if (!line.empty()) values->lines.insert(values->lines.begin(), line);
     for (const Setting& setting : values->settings) shared["settings"].push_back(setting.text);
     shared["lines"] = values->lines;
   });

@@ -56,6 +56,21 @@ class Search {
     return request_.machine != nullptr ? filler_.polish(index) : filler_.fill_one(index);
   }
 
+  // Where nothing fits beside the share that is left to libraries: what would fit without it is judged with what they take on this machine.
+  // Gives whether something fits then.
+  bool confirm_nearest() {
+    if (request_.meter == nullptr) return false;
+    bool fits = false;
+    for (FitCandidate& candidate : result_.candidates) {
+      if (!is_within(candidate.needed, request_.capacity)) continue;
+      const FitPlanner::Planned planned = planner_.plan(candidate).value();
+      planner_.judge(planned, request_.capacity, request_.meter, candidate);
+      if (candidate.fits()) planner_.predict(planned, candidate);
+      fits |= candidate.fits();
+    }
+    return fits;
+  }
+
   // Judges a candidate again, with what libraries take on this machine, and gives whether it still fits. Where it does not, the residencies
   // that keep less are planned, which there was no need for before.
   bool confirm(int index) {
@@ -75,6 +90,10 @@ class Search {
     for (int64_t* bytes : {&capacity.device, of_host_too ? &capacity.host : nullptr})
       if (bytes != nullptr) *bytes -= static_cast<int64_t>(kShareOfLibraries * static_cast<double>(*bytes));
     return capacity;
+  }
+
+  static bool is_within(const TierBytes& needed, const TierBytes& capacity) {
+    return needed.device <= capacity.device && needed.host <= capacity.host && needed.file <= capacity.file;
   }
 
   // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.
@@ -280,7 +299,8 @@ FitResult find_fit(const Subject& subject, const FitRequest& request) {
   search.fill();
   for (;;) {
     result.best = request.machine != nullptr ? best_of(result.candidates) : best_by_memory(result.candidates);
-    if (result.best < 0) return result;
+    if (result.best < 0 && !search.confirm_nearest()) return result;
+    if (result.best < 0) continue;
     if (!search.polish(result.best) && search.confirm(result.best)) return result;
   }
 }

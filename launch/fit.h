@@ -80,7 +80,8 @@ struct FitRequest {
   const char* asked_by() const { return autos.empty() ? kFromFit : kFromAuto; }
   const Machine* machine = nullptr;  // nullptr: its speed is not known, and memory alone decides
   TierBytes capacity;
-  bool includes_host = false;  // what rests on the host comes out of the device's capacity, and needs no other
+  std::string why_no_folders = {};  // why files of a run cannot be made where the file says; "": they can
+  bool includes_host = false;       // what rests on the host comes out of the device's capacity, and needs no other
   // Measures what libraries take for themselves, of the candidates that are best; nullptr: the machine is another one.
   WorkspaceMeter* meter = nullptr;
   std::function<void(int planned)> progress = {};

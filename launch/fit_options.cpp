@@ -16,8 +16,6 @@ using nlohmann::json;
 using schema::Origin;
 using schema::Value;
 
-constexpr const char* kStage = "zero_optimization.stage";
-constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
 constexpr const char* kSegments = "activation_checkpointing.number_checkpoints";
 constexpr const char* kHostCheckpoints = "activation_checkpointing.cpu_checkpointing";
 constexpr const char* kPerPass = "step.queries_per_pass";
@@ -36,7 +34,9 @@ class FileKeys {
     return value != nullptr && value->origin == Origin::Given && !(request_.stage_is_free && path == kStage);
   }
   // Whether it is not the search's to choose.
-  bool is_given(const std::string& path) const { return has(path) || (chooses_autos() && !request_.autos.contains(path)); }
+  bool is_given(const std::string& path) const { return has(path) || (chooses_autos() && !is_auto(path)); }
+  // Whether the file says "auto" of it, and the search fills that in.
+  bool is_auto(const std::string& path) const { return request_.autos.contains(path); }
   // Whether the search fills in "auto", and what the file leaves out has its default.
   bool chooses_autos() const { return !request_.autos.empty(); }
   json value(const std::string& path, const json& other) const {
@@ -57,9 +57,19 @@ std::string placement_name(int64_t stage, const std::string& parameters, const s
   return out;
 }
 
+// "": something may rest in files.
+std::string why_not_in_files(const FileKeys& keys, const Machine* machine, const json& folders, const std::string& why_no_folders) {
+  if (folders.empty())
+    return fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
+                       keys.is_given(fmt::format("{}.device", kStateBlock)) ? kParameterBlock : kStateBlock);
+  if (!why_no_folders.empty()) return why_no_folders;
+  const bool knows_disk = machine == nullptr || (machine->file_read.is_known() && machine->file_write.is_known());
+  return knows_disk ? "" : "the machine's figures tell nothing of its disk";
+}
+
 // Stages with the tiers that each may have, from the simplest to what needs least of the device: all that keep everything on the device,
 // then those that use the host, then those that use files.
-std::vector<FitOption> placements(const FileKeys& keys, const Machine* machine, FitResult& result) {
+std::vector<FitOption> placements(const FileKeys& keys, const Machine* machine, const std::string& why_no_folders, FitResult& result) {
   const auto devices = [&](const std::string& block) -> std::vector<std::string> {
     if (keys.is_given(block + ".device")) return {keys.value(block + ".device", "none")};
     return {"none", "cpu", "nvme"};
@@ -69,25 +79,23 @@ std::vector<FitOption> placements(const FileKeys& keys, const Machine* machine, 
   const json folders = keys.has(std::string(kStateBlock) + ".nvme_path")
                            ? keys.value(std::string(kStateBlock) + ".nvme_path", json::array())
                            : keys.value(std::string(kParameterBlock) + ".nvme_path", json::array());
-  const bool knows_disk = machine == nullptr || (machine->file_read.is_known() && machine->file_write.is_known());
+  const std::string why_no_files = why_not_in_files(keys, machine, folders, why_no_folders);
   std::array<std::vector<FitOption>, 3> by_tier;
   for (const int64_t stage : stages)
     for (const std::string& parameters : devices(kParameterBlock))
       for (const std::string& state : devices(kStateBlock)) {
         const bool has_files = parameters == "nvme" || state == "nvme";
         if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
-        if (has_files && (folders.empty() || !knows_disk)) {
-          result.why_no_files = folders.empty()
-                                    ? fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
-                                                  keys.is_given(fmt::format("{}.device", kStateBlock)) ? kParameterBlock : kStateBlock)
-                                    : "the machine's figures tell nothing of its disk";
+        if (has_files && !why_no_files.empty()) {
+          result.why_no_files = why_no_files;
           continue;
         }
         FitOption option{placement_name(stage, parameters, state), {{kStage, stage}}};
         for (const auto& [block, device] :
              {std::pair(std::string(kParameterBlock), &parameters), std::pair(std::string(kStateBlock), &state)}) {
-          if (*device != "none" || keys.is_given(block + ".device") || keys.has(block + ".nvme_path"))
-            option.settings.push_back({block + ".device", *device});
+          const std::string key = block + ".device";
+          if (*device != "none" || keys.is_given(key) || keys.is_auto(key) || keys.has(block + ".nvme_path"))
+            option.settings.push_back({key, *device});
           if (*device == "nvme" && !keys.has(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
           // Folders that nothing rests in would only be warned of.
           if (*device != "nvme" && keys.has(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
@@ -162,11 +170,12 @@ std::vector<FitOption> residencies(const FileKeys& keys, int64_t elements) {
       option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch
                                       : key.ends_with("distance")  ? limits.reuse
                                                                    : limits.live});
-    // Beside what the file gives of them the names would not hold.
+    // Beside values that others of them have the names would not hold.
     if (chosen.size() < kLimits.size()) {
-      option.name = "as given";
+      option.name.clear();
       for (const FitSetting& setting : option.settings)
-        option.name += ", " + setting.path.substr(setting.path.find('.') + 1) + " " + setting.value.dump();
+        option.name += (option.name.empty() ? "" : ", ") + setting.path.substr(setting.path.find('.') + 1) + " " + setting.value.dump();
+      if (option.name.empty()) option.name = "as given";
     }
     if (out.empty() || out.back().settings != option.settings) out.push_back(std::move(option));
   }
@@ -238,7 +247,7 @@ void find_options(const Subject& subject, const FitRequest& request, FitResult& 
   const auto units = subject.model->units();
   int64_t elements = 0;
   for (const UnitInfo& unit : units) elements += unit.num_elements();
-  result.dimensions = {placements(keys, request.machine, result),
+  result.dimensions = {placements(keys, request.machine, request.why_no_folders, result),
                        recomputations(keys, config, static_cast<int>(units.size())),
                        queries_per_pass(keys, config),
                        micro_batches(keys, config, request.world),

@@ -41,8 +41,11 @@ std::string nowhere_text(const FitResult& result, const std::string& file, int w
   for (const auto& [tier, bytes] :
        {std::pair("device memory", nearest.lacks.device), {"host memory", nearest.lacks.host}, {"files", nearest.lacks.file}})
     if (bytes > 0) missing.push_back(fmt::format("{} bytes of {} ({})", grouped(bytes), tier, human_bytes(bytes)));
-  std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
-                                file, counted(world, "rank"), where, options_text(result, nearest), fmt::join(missing, ", "));
+  const std::string reserve = nearest.lacks.device > 0
+                                  ? fmt::format(" beside the {:.0f} % of device memory that are left to libraries", 100 * kShareOfLibraries)
+                                  : "";
+  std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}{}. What helps: more ranks",
+                                file, counted(world, "rank"), where, options_text(result, nearest), fmt::join(missing, ", "), reserve);
   if (!result.why_no_files.empty()) out += fmt::format("; files ({})", result.why_no_files);
   if (!result.kept.empty()) out += fmt::format("; \"auto\" for what the file gives ({})", fmt::join(result.kept, ", "));
   return out;

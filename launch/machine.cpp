@@ -38,11 +38,12 @@ MachineHere machine_here(int world, int ranks_of_host, int threads, const std::s
   const std::string bench = fmt::format("zerostep bench machine{}", on_gpu                   ? " --device cuda"
                                                                     : Device::num_gpus() > 0 ? " --device cpu"
                                                                                              : "");
-  std::optional<Machine> found = measured_machine(ranks_of_host, threads, gpu);
+  std::string why_unreadable;
+  std::optional<Machine> found = measured_machine(ranks_of_host, threads, gpu, &why_unreadable);
   const int64_t cores = found ? std::lround(found->ranks_per_host * found->cores_per_rank) : 0;
   const bool has_hosts = world > ranks_of_host;
   MachineHere out;
-  out.is_measured = found.has_value();
+  out.is_measured = found.has_value() || !why_unreadable.empty();
   std::string help;  // "": the figures serve
   if (!found && !has_hosts)
     help = fmt::format("`{}{}` measures what a prediction needs{}, --machine FILE describes another machine",
@@ -71,6 +72,7 @@ MachineHere machine_here(int world, int ranks_of_host, int threads, const std::s
     asked = fmt::format("{}{} {} asked for: ", counted(world, "rank"), has_hosts ? " on " + counted(hosts, "host") : "",
                         world == 1 ? "is" : "are");
   }
+  if (!found && !why_unreadable.empty()) measured = fmt::format("what was measured cannot be read ({}): ", why_unreadable);
   out.why_not = as_called(measured + asked + help);
   return out;
 }

@@ -15,7 +15,7 @@ int set_threads(int cores);
 // This machine as it was measured, or why its figures tell nothing of what was asked, and what helps.
 struct MachineHere {
   std::optional<Machine> machine;
-  bool is_measured = false;  // with any number of ranks
+  bool is_measured = false;  // with any number of ranks, even if what was kept cannot be read
   std::string why_not;       // "": there is a machine
 };
 // Of `world` ranks, so many on each host, with so many threads each; `gpu`: of the GPUs on which they compute, "": on the processor.

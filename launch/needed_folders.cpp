@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <utility>
+
 #include "base/error.h"
 #include "base/format.h"
 #include "launch/run_folder.h"
@@ -45,6 +47,20 @@ std::vector<std::string> refusals_of_folders(const Config& config, const Trainin
   note([&] { check_run_folder(config); });
   note([&] { with_source(config, [&] { return try_scratch_folders(demands_of(config, plan)); }); });
   return out;
+}
+
+std::string why_no_folders(const Config& config) {
+  std::vector<ScratchDemand> folders;
+  for (const auto& [block, offload] :
+       {std::pair("offload_param", &config.zero.offload_param), {"offload_optimizer", &config.zero.offload_optimizer}})
+    for (const std::string& folder : offload->nvme_paths)
+      folders.push_back({fmt::format("zero_optimization.{}.nvme_path", block), folder, 0});
+  try {
+    try_scratch_folders(folders);
+    return "";
+  } catch (const InputError& error) {
+    return error.what();
+  }
 }
 
 void limit_files(MemoryLimit& limit, const Config& config, const TrainingPlan& plan, int ranks_of_host) {

@@ -267,12 +267,14 @@ Finding check_nccl() {
 
 Finding check_figures(int ranks, int threads, const std::string& gpu) {
   const bool on_gpu = !gpu.empty();
-  if (const std::optional<Machine> machine = measured_machine(ranks, threads, gpu))
+  std::string why_unreadable;
+  if (const std::optional<Machine> machine = measured_machine(ranks, threads, gpu, &why_unreadable))
     return {"measured", Verdict::Ok,
             fmt::format("{}, with {} of {}{}", machine->name, counted(machine->ranks_per_host, "rank"),
                         counted(machine->threads_per_rank, "thread"), machine->is_unsteady ? ", while something else ran" : "")};
   return {"measured", Verdict::Warning,
-          fmt::format("the speed of {} is not known, so plans {}have no times", on_gpu ? gpu : "this machine", on_gpu ? "for it " : ""),
+          fmt::format("the speed of {} is not known, so plans {}have no times{}", on_gpu ? gpu : "this machine", on_gpu ? "for it " : "",
+                      why_unreadable.empty() ? "" : ": what was measured cannot be read, " + why_unreadable),
           as_called(fmt::format("`zerostep bench machine{}`, less than a minute", on_gpu ? " --device cuda" : ""))};
 }
 

@@ -74,9 +74,10 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
   flush_out();
   if (measured.machine.is_unsteady)
     print_err(
-        "warning: something else ran meanwhile: the figures of {} are not to be relied on{}. Run `{} bench machine` again while "
+        "warning: something else ran meanwhile: the figures of {} are not to be relied on{}. Run `{} bench machine{}` again while "
         "nothing else runs\n",
-        fmt::join(measured.disturbed, "; "), is_kept ? ", and predictions that use them will say so" : "", program_name());
+        fmt::join(measured.disturbed, "; "), is_kept ? ", and predictions that use them will say so" : "", program_name(),
+        on.key.empty() ? "" : " --device cuda");
   if (!file.empty()) write_machine(file, measured.machine);
 }
 

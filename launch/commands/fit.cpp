@@ -16,7 +16,9 @@
 #include "base/program_name.h"
 #include "launch/capacity.h"
 #include "launch/commands/commands.h"
+#include "launch/fit_options.h"
 #include "launch/fit_text.h"
+#include "launch/needed_folders.h"
 #include "launch/replaceable.h"
 #include "launch/run_folder.h"
 #include "launch/target.h"
@@ -166,10 +168,9 @@ void print_warnings_of(const FitCandidate& candidate, const FitResult& result, C
 
 int fit(const PlanArguments& arguments) {
   Target target = target_of(arguments);
-  // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
   const bool stage_is_free = leaves_stage(arguments);
   ConfigArguments loaded = arguments;
-  if (stage_is_free) loaded.set.push_back({"zero_optimization.stage=3", kFromFit});
+  if (stage_is_free) loaded = at_widest_stage(loaded, kFromFit);
   const Subject subject = load_subject(loaded, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
   settle_target(target, config);
@@ -187,6 +188,7 @@ int fit(const PlanArguments& arguments) {
                            .stage_is_free = stage_is_free,
                            .machine = &*target.machine,
                            .capacity = capacity(config, target, limit),
+                           .why_no_folders = target.is_here ? why_no_folders(config) : "",
                            .includes_host = limit.includes_host,
                            .meter = target.is_here ? &workspaces : nullptr,
                            .progress = progress};

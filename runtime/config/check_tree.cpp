@@ -280,7 +280,11 @@ class Checker {
     if (key.list == List::Refused && !is_harmless(key, read.value_or(value))) {
       return findings_.error(path, fmt::format("is {}: {}", shown(value), as_called(key.meaning)));
     }
-    if (!read) return findings_.error(path, wrong(key.type, value) + (key.path == "optimizer.type" ? what_it_is_here(value) : ""));
+    if (!read) {
+      const bool is_auto = value.is_string() && value != "auto" && edit_distance("auto", value.get_ref<const std::string&>(), 0) == 0;
+      return findings_.error(path, wrong(key.type, value) + (key.path == "optimizer.type" ? what_it_is_here(value) : "") +
+                                       (is_auto ? "; \"auto\" is written in small letters" : ""));
+    }
     if (key.list == List::Accepted) ineffective_[{std::string(key.meaning), document_.setting(path)}].push_back(document_.spelling(path));
     // What a block says beside that it is off is not refused, and not passed over in silence.
     if (key.list == List::Refused && key.harmless == "off" && value.is_object())

@@ -37,6 +37,8 @@ Deriver::Deriver(Values& values, const ConfigRequest& request, Findings& finding
     if (value.origin == Origin::Auto) auto_.insert(path);
   }
   for (const std::string& path : auto_) v_.erase(path);
+  for (const Setting& setting : request.set)
+    if (setting.is_automatic) chosen_.push_back(setting.text.substr(0, setting.text.find('=')));
 }
 
 void Deriver::run() {
@@ -56,6 +58,8 @@ void Deriver::run() {
       value->written = true;
     }
   }
+  for (const std::string& path : chosen_)
+    if (Value* value = v_.find(path)) value->origin = Origin::Auto;
   contexts();
 }
 

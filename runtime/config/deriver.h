@@ -104,6 +104,7 @@ class Deriver {
   std::string started_;
   Findings& findings_;
   std::set<std::string> auto_;
+  std::vector<std::string> chosen_;  // what "auto" stands for by a search: values like given ones, of which nothing is warned
   std::optional<ModelSizes> sizes_;
   std::optional<Catalogue> catalogue_;  // once it was asked for
 };

@@ -90,9 +90,6 @@ LoadedConfig load_config(const ConfigRequest& request) {
   findings.raise();
   derive(values, request, findings);
   findings.raise();
-  for (const Setting& setting : request.set)
-    if (Value* value = setting.is_automatic ? values.find(setting.text.substr(0, setting.text.find('='))) : nullptr)
-      value->origin = Origin::Auto;
   LoadedConfig loaded;
   loaded.config = bind(values, request.world);
   loaded.config.file = request.file;

@@ -88,8 +88,10 @@ void write_machine(const std::string& file, const Machine& machine);
 
 // This machine as `zerostep bench machine` has measured it before, with so many ranks and threads, or where it has not with the numbers
 // nearest to these, which the result names. Nothing where it was never measured. `device`: what figures of one device are kept under; "":
-// the processor.
-std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device = "");
+// the processor. `why_unreadable`, where it is not nullptr: of the first of its files that is damaged or of another version, which count as
+// not there; "": none is.
+std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device = "",
+                                        std::string* why_unreadable = nullptr);
 // What became of figures that were to be kept.
 struct Keeping {
   std::string file;                  // that they belong into; "": there is no cache

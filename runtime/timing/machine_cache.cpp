@@ -27,13 +27,15 @@ std::string folder() {
   return cache.empty() ? "" : cache + "/machines";
 }
 
-// Nothing where the file is missing, damaged or of another version, or is none: a pipe would be waited for.
-std::optional<Machine> machine_of(const std::string& file) {
+// Nothing where the file is missing, damaged or of another version, or is none: a pipe would be waited for. `why_unreadable` as
+// measured_machine().
+std::optional<Machine> machine_of(const std::string& file, std::string* why_unreadable = nullptr) {
   std::error_code ignored;
   if (!fs::is_regular_file(file, ignored)) return std::nullopt;
   try {
     return read_machine(file);
-  } catch (const InputError&) {
+  } catch (const InputError& error) {
+    if (why_unreadable != nullptr && why_unreadable->empty()) *why_unreadable = error.what();
     return std::nullopt;
   }
 }
@@ -90,14 +92,14 @@ int take_faster(const Machine& earlier, Machine& later) {
 
 }  // namespace
 
-std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device) {
+std::optional<Machine> measured_machine(int ranks_per_host, int threads, const std::string& device, std::string* why_unreadable) {
   const std::string begin = prefix(device);
   std::optional<Machine> nearest;
   double least = std::numeric_limits<double>::infinity();
   std::error_code none;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder(), none)) {
     if (!entry.path().filename().string().starts_with(begin) || entry.path().extension() != ".json") continue;
-    std::optional<Machine> machine = machine_of(entry.path().string());
+    std::optional<Machine> machine = machine_of(entry.path().string(), why_unreadable);
     if (!machine) continue;
     const double distance = std::abs(std::log(static_cast<double>(machine->ranks_per_host) / ranks_per_host)) +
                             std::abs(std::log(static_cast<double>(machine->threads_per_rank) / threads));

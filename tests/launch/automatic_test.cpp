@@ -108,6 +108,33 @@ TEST_F(Automatic, ResumeKeepsTheValues) {
   EXPECT_EQ(resolved()["train_micro_batch_size_per_gpu"], 1);
 }
 
+// On a machine with less memory: what the run had does not fit there.
+TEST_F(Automatic, ResumeChoosesAnewWhatDoesNotFit) {
+  json config = base();
+  config["train_micro_batch_size_per_gpu"] = "auto";
+  config["run"]["checkpoint_interval"] = 1;
+  ASSERT_EQ(train(config, {"--set", limit(1e9)}).status, 0);
+  ASSERT_EQ(resolved()["train_micro_batch_size_per_gpu"], 16);
+  const Outcome resumed = train(config, {"--set", limit(12e6), "--set", "run.steps=3", "--resume"});
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_LT(resolved()["train_micro_batch_size_per_gpu"], 16);
+  EXPECT_SAYS(resumed.out, "not as in the checkpoint, which does not fit here (a rank needs ");
+}
+
+// Of values that have no effect beside the others a file would be warned; whoever says "auto" has not given them.
+TEST_F(Automatic, NothingIsWarnedOfThatNobodyGave) {
+  json config = base();
+  config["zero_optimization"] = {{"stage", "auto"}, {"offload_param", "auto"}, {"offload_optimizer", "auto"}};
+  config["run"]["checkpoint_interval"] = 1;
+  const Outcome first = train(config), resumed = train(config, {"--set", "run.steps=3", "--resume"});
+  for (const Outcome& done : {first, resumed}) {
+    ASSERT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ((done.out + done.err).find(" no effect "), std::string::npos) << done.out << done.err;
+    for (const char* block : {"offload_param", "offload_optimizer"})
+      EXPECT_SAYS(done.out, std::string("auto           zero_optimization.") + block + ".device = \"none\": ");
+  }
+}
+
 // A disk that has moved: the folder that is given now counts, and not that of before.
 TEST_F(Automatic, ResumeTakesTheFolderThatIsGiven) {
   json config = base();
@@ -185,6 +212,33 @@ TEST_F(Automatic, PlanAndConfigShowTheSame) {
   for (const Outcome& done : {planned, shown}) EXPECT_SAYS(done.err, "auto           zero_optimization.stage = 3: ");
 }
 
+// The share that is left to libraries is a guess: what they take here is measured before a file is refused for it.
+TEST_F(Automatic, WhatFitsButForTheShareOfLibrariesIsMeasured) {
+  json config = base();
+  config["zero_optimization"]["stage"] = 0;
+  config["train_micro_batch_size_per_gpu"] = 1;
+  place_.write("auto.json", config.dump());
+  const Outcome planned = place_.run({"plan", place_.path("auto.json"), "--json"}, here_);
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const auto needed = static_cast<double>(json::parse(planned.out)["device_peak_bytes"].get<int64_t>());
+  config["zero_optimization"]["stage"] = "auto";
+  const Outcome trained = train(config, {"--set", limit(1.01 * needed)});
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  EXPECT_SAYS(trained.out, "auto           the simplest of ");
+}
+
+TEST_F(Automatic, ADeviceThatIsNotThereIsSaidBeforeASearch) {
+  json config = base();
+  config["zero_optimization"]["stage"] = "auto";
+  How blind = here_;
+  blind.environment["CUDA_VISIBLE_DEVICES"] = "";
+  place_.write("auto.json", config.dump());
+  const Outcome trained = place_.run({"train", place_.path("auto.json"), "--device", "cuda", "--set", limit(1e5)}, blind);
+  EXPECT_EQ(trained.status, 2);
+  EXPECT_SAYS(trained.err, "run.device is \"cuda\": ");
+  EXPECT_EQ(trained.err.find(" fits on "), std::string::npos) << trained.err;
+}
+
 TEST_F(Automatic, SaysWhatIsMissingWhereNothingFits) {
   json config = base();
   config["zero_optimization"]["stage"] = "auto";
@@ -192,7 +246,13 @@ TEST_F(Automatic, SaysWhatIsMissingWhereNothingFits) {
   EXPECT_EQ(trained.status, 2);
   EXPECT_SAYS(trained.err, " bytes of device memory (");
   EXPECT_SAYS(trained.err, "\"auto\" for keys that are left out, which have their defaults, or `" + program() + " plan --fit`");
+  EXPECT_SAYS(trained.err, " beside the 5 % of device memory that are left to libraries");
   EXPECT_FALSE(place_.exists("runs/fitted/config.json"));
+  // Nor is anything put where no folder can be made.
+  config["zero_optimization"]["offload_optimizer"] = {{"device", "auto"}, {"nvme_path", place_.path("corpus.txt/disk")}};
+  const Outcome filed = train(config, {"--set", limit(1e5)});
+  EXPECT_EQ(filed.status, 2);
+  EXPECT_SAYS(filed.err, "; files (zero_optimization.offload_optimizer.nvme_path: ");
 }
 
 }  // namespace

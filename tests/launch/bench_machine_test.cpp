@@ -174,6 +174,17 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   EXPECT_SAYS(place_.run({"train", file, "--set", "run.name=busy"}, {.environment = environment}).out, says);
 }
 
+TEST_F(BenchMachine, FiguresThatCannotBeReadAreCalledSo) {
+  ASSERT_EQ(measure({}).status, 0);
+  const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
+  const std::string file = place_.config();
+  std::filesystem::resize_file(kept()[0], 100);
+  const std::string says = "what was measured cannot be read (" + kept()[0];
+  EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, "Time of a step: " + says);
+  EXPECT_SAYS(place_.run({"train", file}, {.environment = environment}).err, "the time of a step is not predicted: " + says);
+  EXPECT_SAYS(place_.run({"doctor"}, {.environment = environment}).out, "what was measured cannot be read, " + kept()[0]);
+}
+
 // One rank tells nothing of collectives: others go on without a prediction.
 TEST_F(BenchMachine, WhatWasNotMeasuredHasNoTimes) {
   ASSERT_EQ(measure({}).status, 0);

@@ -123,6 +123,8 @@ TEST(ConfigTraining, Optimizers) {
   expect_words(warnings_of(silent), {"optimizer.type is not given: AdamW"});
   expect_words(tiny_refusal({"optimizer.type=SGD"}), {"optimizer.params.betas", "SGD", "momentum"});
   expect_words(tiny_refusal({"optimizer={\"type\": \"AdamWW\"}"}), {"the nearest is AdamW;"});
+  for (const char* key : {"train_batch_size", "zero_optimization.offload_param.device", "activation_checkpointing.cpu_checkpointing"})
+    expect_words(tiny_refusal({std::string(key) + "=Auto"}), {"\"Auto\"", "; \"auto\" is written in small letters"});
   const OptimizerConfig muon =
       load_tiny({R"(optimizer={"type": "muon", "params": {"lr": 0.01, "muon_lr": 0.02, "adam_lr": 0.001}})"}).config.optimizer;
   EXPECT_EQ(muon.type, OptimizerConfig::Type::Muon);
