@@ -14,6 +14,7 @@
 #include "base/nth.h"
 #include "launch/fit_fill.h"
 #include "launch/fit_options.h"
+#include "runtime/report/plan_warnings.h"
 
 namespace zerostep {
 namespace {
@@ -26,7 +27,9 @@ class Search {
         result_(result),
         budget_(without_libraries(request.capacity)),
         planner_(subject, request, result),
-        filler_(request, without_libraries(request.capacity, true), planner_, result) {}
+        filler_(request, without_libraries(request.capacity, true), planner_, result),
+        chooses_state_tier_(std::find(result.chosen.begin(), result.chosen.end(), std::string(kStateBlock) + ".device") !=
+                            result.chosen.end()) {}
 
   void run() {
     const auto count = [&](FitDimension d) { return static_cast<int>(nth(result_.dimensions, d).size()); };
@@ -96,12 +99,13 @@ class Search {
     return needed.device <= capacity.device && needed.host <= capacity.host && needed.file <= capacity.file;
   }
 
-  // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.
+  // Gives nullptr where the settings contradict the file, or the search would name a tier for no state. InputError where the machine has no
+  // figure of what all plans use.
   const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
     FitCandidate candidate;
     candidate.options = options;
     const std::optional<FitPlanner::Planned> planned = planner_.plan(candidate);
-    if (!planned) return nullptr;
+    if (!planned || (chooses_state_tier_ && has_idle_state_tier(planned->config.zero, planned->training))) return nullptr;
     FitPlanner::identify(*planned, candidate);
     filler_.see(candidate, planned->training.layout);
     planner_.judge(*planned, budget_, nullptr, candidate);
@@ -130,6 +134,7 @@ class Search {
   const TierBytes budget_;  // of candidates that nothing was measured for
   FitPlanner planner_;
   FitFiller filler_;
+  const bool chooses_state_tier_;
   std::set<std::array<int, kFitDimensions>> polished_;
 };
 

@@ -34,8 +34,7 @@ std::string parameters_warning(const ZeroConfig& zero, const TrainingPlan& plan)
 
 std::string state_warning(const ZeroConfig& zero, const TrainingPlan& plan) {
   const Tier tier = zero.offload_optimizer.tier;
-  const auto kinds = {BufferKind::Gradients, BufferKind::UpdateState, BufferKind::MatrixState};
-  if (tier == Tier::Device || bytes_in(plan.any_step(), tier, kinds) + bytes_in(plan.any_step(), Tier::Host, kinds) > 0) return "";
+  if (!has_idle_state_tier(zero, plan)) return "";
   return fmt::format(
       "zero_optimization.offload_optimizer.device is \"{}\", and nothing rests there: {}", key_of(tier),
       zero.offload_optimizer.ratio == 0
@@ -76,6 +75,12 @@ std::string checkpoints_warning(const Config& config, const TrainingPlan& plan, 
 }
 
 }  // namespace
+
+bool has_idle_state_tier(const ZeroConfig& zero, const TrainingPlan& plan) {
+  const Tier tier = zero.offload_optimizer.tier;
+  const auto kinds = {BufferKind::Gradients, BufferKind::UpdateState, BufferKind::MatrixState};
+  return tier != Tier::Device && bytes_in(plan.any_step(), tier, kinds) + bytes_in(plan.any_step(), Tier::Host, kinds) == 0;
+}
 
 std::vector<std::string> plan_warnings(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
                                        const Objective& objective) {

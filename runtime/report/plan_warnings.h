@@ -12,4 +12,7 @@ namespace zerostep {
 std::vector<std::string> plan_warnings(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
                                        const Objective& objective);
 
+// Whether offload_optimizer names a tier, and nothing of the plan rests there: neither state nor gradients.
+bool has_idle_state_tier(const ZeroConfig& zero, const TrainingPlan& plan);
+
 }  // namespace zerostep

@@ -72,6 +72,20 @@ TEST_F(Fit, UnitsAreKeptAsItIsSaid) {
   EXPECT_EQ(json::parse(plan("many.fit.json", {"--json", "--set", "model.n_layer=12"}).out)["elements_gathered"].get<double>(), once);
 }
 
+// SGD without momentum in fp32 keeps nothing beside the parameters, and queries have no gradients.
+TEST_F(Fit, NamesNoTierForNoState) {
+  json config = json::parse(file("1", R"("step": {"mode": "zo", "queries": 2},)"));
+  config["optimizer"] = {{"type", "SGD"}};
+  place_.write("idle.json", config.dump());
+  const json free = json::parse(plan("idle.json", {"--fit", "--json"}).out)["placements"];
+  ASSERT_EQ(free.size(), 1u) << free;
+  EXPECT_EQ(free[0]["settings"]["zero_optimization.offload_optimizer.device"], "none");
+  // What the file names stays.
+  config["zero_optimization"]["offload_optimizer"]["device"] = "cpu";
+  place_.write("idle.json", config.dump());
+  EXPECT_EQ(json::parse(plan("idle.json", {"--fit", "--json"}).out)["placements"].size(), 1u);
+}
+
 // A step of many micro-batches is planned by a few of them.
 TEST_F(Fit, ManyMicroBatchesAreWhatPlanSaysOfThem) {
   for (const char* batch : {"train_batch_size=128", "train_batch_size=4096"}) {
