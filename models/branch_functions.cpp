@@ -117,8 +117,9 @@ at::Tensor branch_affine(const at::Tensor& rows, const BranchMatrix& matrix, con
   }
   const bool perturbed = matrix.inward.defined();
   if (!perturbed && !offset.defined() && !base.defined()) return product(rows, matrix.weight);
-  const BranchSum start{base, offset, perturbed ? branch_project(rows, matrix.inward) : at::Tensor(), matrix.outward};
-  at::Tensor y = branch_sum(start, rows.size(0), matrix.weight.size(1), branches, rows.scalar_type());
+  // What rows are times the factors is gone before the product, for which libraries may take memory.
+  const at::Tensor y = branch_sum({base, offset, perturbed ? branch_project(rows, matrix.inward) : at::Tensor(), matrix.outward},
+                                  rows.size(0), matrix.weight.size(1), branches, rows.scalar_type());
   add_product_(y, rows, matrix.weight);
   return y;
 }

@@ -107,7 +107,8 @@ class Layer final : public Unit {
   // Rows of x + attention(x).
   at::Tensor attend_branches(const at::Tensor& x, const Batch& batch, const BranchPerturbation& p) const {
     const at::Tensor rows = x.view({-1, x.size(2)});
-    const auto attended = [&] {
+    // The norm's rows are gone before attention, queries, keys and values before the projection.
+    const auto input = [&]() -> AttentionInput {
       const at::Tensor normal = rms_norm(rows, branch_vector(attention_.gain, p.parameters[norm_1_]), shape_.epsilon);
       const at::Tensor q = affine_branches(normal, attention_.q, q_, {}, p), k = affine_branches(normal, attention_.k, k_, {}, p),
                        v = affine_branches(normal, attention_.v, v_, {}, p);
@@ -115,8 +116,9 @@ class Layer final : public Unit {
       rotate_(q, turn);
       rotate_(k, turn);
       const auto heads = [&](const at::Tensor& t) { return t.view({x.size(0), x.size(1), -1, shape_.head_width}).transpose(1, 2); };
-      return attend({heads(q), heads(k), heads(v), branch_allowed_pairs(batch, p), true}).output;
+      return {heads(q), heads(k), heads(v), branch_allowed_pairs(batch, p), true};
     };
+    const auto attended = [&] { return attend(input()).output; };
     return affine_branches(attended().transpose(1, 2).reshape({rows.size(0), -1}), attention_.output, output_, rows, p);
   }
 

@@ -22,6 +22,7 @@ struct VisitCosts {
   ActivationCost objective;
   std::function<ActivationCost(const Visit&)> joined;
   int64_t micro_batch_bytes = 0;
+  int64_t coefficient_bytes = 0;  // of a branch: rows times the factor of a direction, while a product with a matrix begins
   bool with_workspace = false;
 };
 
@@ -163,7 +164,9 @@ class ActivationWalk {
     const int64_t apart = (at.token_batches - 1) * own_.micro_batch_bytes + at.perturbation_bytes;
     if (!shared_input && !joined_ && hidden_ > 0) peak(at, apart + input);
     const int64_t copied = shared_input ? input : 0;
-    const int64_t one = joined.output_bytes + std::max(joined.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0);
+    const int64_t coefficients = at.perturbation_bytes > 0 ? at.branches_together * own_.coefficient_bytes : 0;
+    const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes, joined.inference_product_bytes + coefficients,
+                                                        last ? objective_.inference_transient_bytes : 0});
     const int64_t more = (at.micro_batches - 1) * (at.branches * output - (shared_input ? 0 : input));
     peak(at, apart + copied + one + std::max<int64_t>(0, more));
   }
@@ -219,6 +222,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   tensors.joined = [&](const Visit& at) {
     return model.activation_cost(at.unit, {load.batch * at.branches_together, load.sequence, type, false, loads.backend});
   };
+  tensors.coefficient_bytes = num_bytes(load.batch * load.sequence * loads.rank, DType::F32);
   tensors.micro_batch_bytes = load.batch * load.sequence * (kBytesPerToken + (classifies ? kMaskBytesPerToken : 0));
 
   PlanCost alone;
@@ -288,6 +292,7 @@ int64_t StepLoads::kernel_bytes(const PlanOptions& options) const { return kerne
 
 StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
     : backend(config.run.device == "cuda" ? Backend::Cuda : Backend::Cpu),
+      rank(config.step.uses_queries() && config.step.perturbation == StepConfig::Perturbation::LowRank ? config.step.rank : 0),
       kernel_bytes_{kernel_scratch(config, false).num_bytes(), kernel_scratch(config, true).num_bytes()},
       query_objective_(make_query_objective(config.step, model)),
       backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length,

@@ -36,6 +36,7 @@ class StepLoads {
   const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
   const Backend backend;
+  const int64_t rank;  // of directions of low rank; else 0
   // Of kernels, for a plan with these options.
   int64_t kernel_bytes(const PlanOptions& options) const;
   StepLoads(const StepLoads&) = delete;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "models/attention.h"
+#include "models/branches.h"
 #include "models/model_options.h"
 #include "models/objective.h"
 #include "models/parameter_gradient.h"
@@ -125,6 +126,44 @@ TEST_P(CudaActivationCost, IsWhatTheAllocatorHolds) {
       expect_near(backward + kept, kept + (fresh ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes),
                   name + (fresh ? " backward" : " accumulating backward"));
     }
+  }
+}
+
+// Low-rank directions: units run once for all branches take what they take of as many samples more, with what the branches' factors make
+// besides. An embedding, whose rows are looked up for each branch, is no moment that counts.
+TEST_P(CudaActivationCost, IsThatOfBranchesTogether) {
+  constexpr int64_t kBranches = 4, kRank = 2;
+  const Case& c = GetParam();
+  const at::NoGradGuard no_grad;
+  const at::Device gpu(at::kCUDA, 0);
+  const at::ScalarType type = c.type == DType::F32 ? at::kFloat : at::kBFloat16;
+  const WholeModel model = make_random_model(make_model(options_of(c)), 1, type);
+  Batch batch = make_batch(c.samples, c.length, kVocabulary, 2);
+  batch.mask = at::ones({c.samples, c.length}, at::kBool).to(gpu);
+  batch.pads_ends = true;
+  batch.tokens = batch.tokens.to(gpu), batch.labels = batch.labels.to(gpu);
+  const ForwardContext context{&batch, false, 7, 3};
+  const auto random = [&](std::vector<int64_t> sizes) { return at::randn(sizes).to(gpu); };
+  for (size_t u = 1; u < model.units.size(); ++u) {
+    const ActivationCost cost =
+        model.definition->activation_cost(static_cast<int>(u), {kBranches * c.samples, c.length, c.type, false, Backend::Cuda});
+    std::vector<at::Tensor> parameters = model.parameters[u];
+    for (const BorrowedParameter& b : model.definition->units()[u].borrowed)
+      parameters.push_back(model.parameters[static_cast<size_t>(b.unit)][static_cast<size_t>(b.parameter)]);
+    BranchPerturbation perturbation{kBranches, false, {}};
+    for (at::Tensor& p : parameters) {
+      p = p.detach().to(gpu);
+      auto& own = perturbation.parameters.emplace_back();
+      if (p.dim() == 1) own.values = random({kBranches, p.size(0)});
+      if (p.dim() == 2) own.left = random({kBranches, kRank, p.size(0)}).transpose(1, 2), own.right = random({kBranches, kRank, p.size(1)});
+    }
+    const auto unit = model.definition->make_unit(static_cast<int>(u), parameters);
+    const at::Tensor x = at::randn({kBranches * c.samples, c.length, kWidth}).to(type).to(gpu);
+    at::Tensor output;
+    const int64_t measured = peak_of([&] { output = unit->forward_branches({x}, context, perturbation)[0]; });
+    const int64_t rows = output.dim() == 3 ? output.size(0) * output.size(1) : output.size(0), coefficients = 4 * rows * kRank;
+    expect_near(measured, cost.output_bytes + std::max(cost.inference_transient_bytes, cost.inference_product_bytes + coefficients),
+                model.definition->units()[u].name);
   }
 }
 
