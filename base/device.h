@@ -38,6 +38,7 @@ class Device {
     virtual const std::string& name() const = 0;
     virtual std::string model() const { return ""; }
     virtual std::string identity() const { return name(); }
+    virtual int multiprocessors() const { return 0; }
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
     virtual Stream host_stream(const std::string& name) const { return Stream::worker(name); }
@@ -78,6 +79,8 @@ class Device {
   std::string model() const { return impl_->model(); }
   // What no other device of the host has, whatever names the processes that see it give it.
   std::string identity() const { return impl_->identity(); }
+  // Of a GPU how many it has; 0 of a processor.
+  int multiprocessors() const { return impl_->multiprocessors(); }
   // For people: a GPU with its model ("cuda:0 (NVIDIA H200)").
   std::string description() const { return model().empty() ? name() : name() + " (" + model() + ")"; }
   // Where kernels run.

@@ -65,7 +65,8 @@ void FitPlanner::identify(const Planned& planned, FitCandidate& candidate) {
 }
 
 void FitPlanner::judge(const Planned& planned, const TierBytes& capacity, WorkspaceMeter* meter, FitCandidate& candidate) const {
-  const PlanCost cost = training_cost(planned.few, planned.training, *subject_.model, *subject_.objective, meter);
+  const int64_t multiprocessors = request_.machine == nullptr ? 0 : request_.machine->multiprocessors;
+  const PlanCost cost = training_cost(planned.few, planned.training, *subject_.model, *subject_.objective, meter, multiprocessors);
   const int64_t host = cost.host_peak_bytes + staging_bytes(planned.few, planned.training, meter != nullptr);
   const bool shared = request_.includes_host;
   candidate.needed = {cost.device_needed_bytes() + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};

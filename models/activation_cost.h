@@ -8,12 +8,18 @@ namespace zerostep {
 // Whose code runs a unit: kernels for the CPU, or for CUDA.
 enum class Backend : uint8_t { Cpu, Cuda };
 
+// No GPU that LibTorch runs on has more: what is taken where nobody says how many a GPU has.
+inline constexpr int64_t kMostMultiprocessors = 192;
+
 // What a unit runs on.
 struct ActivationShape {
   int64_t batch = 0, sequence = 0;
   DType compute_type = DType::F32;
   bool training = false;  // dropout is on
   Backend backend = Backend::Cpu;
+  // Of a GPU whose flash attention repeats its bits (models/fused_attention.h): its backward sums the gradients of queries in several
+  // arrays, as many as these need. 0: in one, as it does where bits need not repeat. What it takes for more is then left to measurement.
+  int64_t multiprocessors = 0;
 };
 
 // Bytes of the tensors that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without

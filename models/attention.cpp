@@ -112,11 +112,15 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
   return result;
 }
 
+bool has_flash_attention(DType type, int64_t head_width, bool masked) {
+  constexpr int64_t kWidestFlashHead = 256;
+  return at::globalContext().userEnabledFlashSDP() && is_16bit(type) && !masked && head_width <= kWidestFlashHead;
+}
+
 bool has_fused_attention(DType type, int64_t head_width, bool masked) {
-  constexpr int64_t kWidestFlashHead = 256, kAlignedBytes = 16;
-  const at::Context& context = at::globalContext();
-  const bool flash = context.userEnabledFlashSDP() && is_16bit(type) && !masked && head_width <= kWidestFlashHead;
-  return flash || (context.userEnabledMemEfficientSDP() && num_bytes(head_width, type) % kAlignedBytes == 0);
+  constexpr int64_t kAlignedBytes = 16;
+  return has_flash_attention(type, head_width, masked) ||
+         (at::globalContext().userEnabledMemEfficientSDP() && num_bytes(head_width, type) % kAlignedBytes == 0);
 }
 
 at::Tensor allowed_pairs(const Batch& batch) {

@@ -29,6 +29,8 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
 // Whether LibTorch has attention on CUDA that keeps a logsumexp, not the probabilities, for heads of this width: a flash kernel of 16-bit
 // types without a mask, or another of whole 16 bytes. A process may have forbidden it either.
 bool has_fused_attention(DType type, int64_t head_width, bool masked);
+// Whether it is the flash kernel.
+bool has_flash_attention(DType type, int64_t head_width, bool masked);
 
 // Pairs that may attend, [B, 1, T, T] bool: not later, not masked out, of the same document; a position always sees itself, so that padding
 // stays finite. Undefined when the batch has neither a mask of more than ends of samples nor document ids.

@@ -1,8 +1,31 @@
 #include "models/attention_cost.h"
 
+#include <algorithm>
+
 #include "models/attention.h"
 
 namespace zerostep {
+
+namespace {
+
+// What the backward of LibTorch's flash attention takes besides gradients, all fp32: sums of the gradients of queries, whose tokens and
+// whose heads' widths are rounded up, and a number for each row. Blocks that walk over the keys add to these sums; where they are to do so
+// in one order there are as many arrays of sums as fill all multiprocessors with a block of each head (mha_bwd() of flash_api.cpp). Heads
+// of keys are as many as those of queries, as attend() has them: copies of gradients for groups there are none.
+int64_t flash_sums(const ActivationShape& shape, int64_t heads, int64_t head_width) {
+  const int64_t blocks = shape.batch * heads, rows = blocks * round_up(shape.sequence, 128);
+  const int64_t width = round_up(head_width, head_width <= 128 ? 32 : 64);
+  const int64_t arrays = std::max<int64_t>(1, round_up(shape.multiprocessors, blocks) / blocks);
+  return 4 * rows * (arrays * width + 1);
+}
+
+int64_t fused_sums(const ActivationShape& shape, int64_t heads, int64_t head_width, bool masked) {
+  if (shape.backend == Backend::Cpu || !is_16bit(shape.compute_type)) return 0;
+  if (has_flash_attention(shape.compute_type, head_width, masked)) return flash_sums(shape, heads, head_width);
+  return 4 * shape.batch * heads * shape.sequence * (head_width + 1);
+}
+
+}  // namespace
 
 AttentionCost::AttentionCost(const ActivationShape& shape, int64_t heads, int64_t head_width, bool masked, bool drops)
     : backend(shape.backend),
@@ -13,6 +36,7 @@ AttentionCost::AttentionCost(const ActivationShape& shape, int64_t heads, int64_
       scores(batch * heads * length * length),
       flags(masked ? length : length * length),
       vectors(batch * heads * length),
+      sums(fused_sums(shape, heads, head_width, masked)),
       causal(!masked),
       // A product of batches takes tensors of three dimensions, to which heads of several samples are copied.
       copies(batch > 1 && heads > 1) {
@@ -56,8 +80,6 @@ void AttentionCost::backward(MemoryTimeline& m, int64_t operands) const {
     return;
   }
   if (kind == Kind::Fused) {
-    // LibTorch's flash kernel adds up gradients of queries in fp32.
-    const int64_t sums = backend == Backend::Cuda && element == 2 ? 4 * values + 4 * vectors : 0;
     m.take(3 * rows()).pass(sums).give(rows()).give(4 * vectors + operands);
     return;
   }

@@ -39,6 +39,7 @@ struct AttentionCost {
   int64_t scores;   // of probabilities
   int64_t flags;    // of the mask of one sample
   int64_t vectors;  // rows of all heads
+  int64_t sums;     // bytes that a fused backward has for itself
   bool causal, copies;
 };
 

@@ -47,6 +47,8 @@ std::string CudaDevice::identity() const {
   return out;
 }
 
+int CudaDevice::multiprocessors() const { return properties().multiProcessorCount; }
+
 cudaDeviceProp CudaDevice::properties() const {
   cudaDeviceProp out = {};
   context_->check(cudaGetDeviceProperties(&out, context_->index()), "its model is not known");

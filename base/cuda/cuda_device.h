@@ -17,6 +17,7 @@ class CudaDevice final : public Device::Impl {
   const std::string& name() const override { return context_->name(); }
   std::string model() const override;
   std::string identity() const override;
+  int multiprocessors() const override;
   Stream compute_stream() const override { return compute_; }
   Stream stream(const std::string& name) const override;
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override;

@@ -33,7 +33,9 @@ int plan(const PlanArguments& given) {
   MemoryLimit limit = memory_limit(config, target, arguments);
   // What libraries take is measured here, for this machine alone.
   WorkspaceMeter workspaces(WorkspaceMeter::default_file(), target.is_here ? device_of_plan(config) : Device::cpu());
-  PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, target.is_here ? &workspaces : nullptr);
+  const int64_t multiprocessors = target.machine ? target.machine->multiprocessors : 0;
+  PlanCost cost =
+      training_cost(config, training, *subject.model, *subject.objective, target.is_here ? &workspaces : nullptr, multiprocessors);
   cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
   cost.workspace_known &= target.is_here;

@@ -12,10 +12,10 @@ int64_t elements_of_unchanged_share(const Config& config, int world) {
 }
 
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
-                       WorkspaceMeter* meter) {
-  const StepLoads loads(config, model, objective);
-  const bool on_gpu = loads.backend == Backend::Cuda;
+                       WorkspaceMeter* meter, int64_t multiprocessors) {
+  const bool on_gpu = config.run.device == "cuda";
   if (meter != nullptr && meter->device().is_host() == on_gpu) meter = nullptr;  // what libraries take elsewhere tells nothing
+  const StepLoads loads(config, model, objective, meter != nullptr ? 0 : multiprocessors > 0 ? multiprocessors : kMostMultiprocessors);
   PlanCost out;
   out.workspace_known = !on_gpu || meter != nullptr;
   out.workspace_estimated = on_gpu && meter == nullptr;

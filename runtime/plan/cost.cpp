@@ -216,7 +216,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   const bool drops = plan.options.update && any(VisitKind::Backward), classifies = model.num_classes() > 0;
   VisitCosts tensors;
   for (int u = 0; u < num_units; ++u)
-    tensors.units.push_back(model.activation_cost(u, {load.batch, load.sequence, type, drops, loads.backend}));
+    tensors.units.push_back(model.activation_cost(u, {load.batch, load.sequence, type, drops, loads.backend, loads.multiprocessors}));
   if (load.takes_factors) tensors.units.back() = model.factors_cost({load.batch, load.sequence, type, drops, loads.backend}).value();
   tensors.objective = objective_cost(load, model, type, loads.backend);
   tensors.joined = [&](const Visit& at) {
@@ -290,9 +290,10 @@ int64_t KernelScratch::num_bytes() const {
 
 int64_t StepLoads::kernel_bytes(const PlanOptions& options) const { return kernel_bytes_[squares_apart(options) ? 1 : 0]; }
 
-StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
+StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective, int64_t multiprocessors)
     : backend(config.run.device == "cuda" ? Backend::Cuda : Backend::Cpu),
       rank(config.step.uses_queries() && config.step.perturbation == StepConfig::Perturbation::LowRank ? config.step.rank : 0),
+      multiprocessors(backend == Backend::Cuda && config.run.deterministic ? multiprocessors : 0),
       kernel_bytes_{kernel_scratch(config, false).num_bytes(), kernel_scratch(config, true).num_bytes()},
       query_objective_(make_query_objective(config.step, model)),
       backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length,

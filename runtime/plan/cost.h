@@ -23,10 +23,11 @@ struct KernelScratch {
 };
 KernelScratch kernel_scratch(const Config& config, const PlanOptions& options);
 
-// What the visits of a configuration's steps run on. `objective` must outlive it.
+// What the visits of a configuration's steps run on. `objective` must outlive it. `multiprocessors`: of a GPU on which what libraries take
+// is not measured; 0: measured, or not asked for.
 class StepLoads {
  public:
-  StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective);
+  StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective, int64_t multiprocessors = 0);
   // A micro-batch: samples of `sequence` tokens, and what is taken of their outputs.
   struct Load {
     const Objective& objective;
@@ -36,7 +37,8 @@ class StepLoads {
   const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
   const Backend backend;
-  const int64_t rank;  // of directions of low rank; else 0
+  const int64_t rank;             // of directions of low rank; else 0
+  const int64_t multiprocessors;  // ActivationShape::multiprocessors of visits with a graph
   // Of kernels, for a plan with these options.
   int64_t kernel_bytes(const PlanOptions& options) const;
   StepLoads(const StepLoads&) = delete;

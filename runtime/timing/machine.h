@@ -51,6 +51,7 @@ struct Machine {
   // Of one rank, from 1e6; 0: unknown. Where host_is_device, device memory is the host's, and both draw on host_bytes.
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
   bool host_is_device = true;
+  int64_t multiprocessors = 0;  // of a GPU, which attention there takes memory by; 0: unknown
 
   std::vector<GemmRate> gemm;                  // of fp32 at least one
   std::vector<ElementwiseRate> elementwise;    // of each type that gemm has

@@ -43,6 +43,7 @@ constexpr Quantity kMemory{"bytes", 1, 1e6, "less than any step takes", 1e15, "m
 constexpr Quantity kDisk{"bytes", 1, 1e6, "less than any step takes", 1e18, "a million drives", "GB", 1e9};
 constexpr Quantity kRanks{"ranks", 1, 1, "one alone", 65536, "more than hosts have cores"};
 constexpr Quantity kThreads{"threads", 1, 1, "one alone", 65536, "more than hosts have cores"};
+constexpr Quantity kMultiprocessors{"multiprocessors", 1, 1, "one alone", 4096, "more than GPUs have in ten years"};
 constexpr Quantity kSize{"elements", 1, 1, "one", 1e9, "longer than a matrix of any model"};
 constexpr Quantity kMeasured{"seconds", 1, 0.01, "the shortest measurement", 3600, "the longest measurement"};
 
@@ -65,6 +66,7 @@ void machine_fields(Fields& fields, AnyMachine& m) {
   fields.flag("lanes_share_cores", m.lanes_share_cores);
   fields.figure("cores_per_rank", m.cores_per_rank, kCores);
   fields.flag("host_is_device", m.host_is_device);
+  fields.count("multiprocessors", m.multiprocessors, kMultiprocessors, false);
   fields.block("capacity", false, true, [&](auto& f) {
     f.count("device_bytes", m.device_bytes, kMemory, false);
     f.count("host_bytes", m.host_bytes, kMemory, false);

@@ -45,6 +45,7 @@ class Measurement {
     machine.threads_per_rank = at::get_num_threads();
     machine.cores_per_rank = options.cores;
     machine.lanes_share_cores = machine.host_is_device = is_host;
+    machine.multiprocessors = device.multiprocessors();
     machine.measured_seconds = options.seconds;
     machine.host_bytes = m_.least_capacity(Device::cpu().memory_info().free_bytes, options.ranks_per_host);
     machine.device_bytes = is_host ? machine.host_bytes : m_.least_capacity(device.memory_info().free_bytes, options.ranks_of_device);

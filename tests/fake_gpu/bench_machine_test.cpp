@@ -47,6 +47,7 @@ void expect_gpu_machine(const Machine& m, int ranks) {
   EXPECT_EQ(m.name, "Fake GPU");
   EXPECT_FALSE(m.host_is_device);
   EXPECT_FALSE(m.lanes_share_cores);
+  EXPECT_EQ(m.multiprocessors, 4);
   EXPECT_EQ(m.ranks_per_host, ranks);
   EXPECT_GT(m.device_bytes, 0);
   EXPECT_GT(m.host_bytes, 0);

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "fake_gpu/cuda_run.h"
@@ -163,6 +165,30 @@ TEST_F(CudaRun, IsPlannedWithoutAGpu) {
   ASSERT_EQ(there.status, 0) << there.err;
   for (const char* part : {"but for cuBLAS's not measured on a GPU", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
     EXPECT_SAYS(there.out, part);
+}
+
+// Where no GPU answers nothing is measured, and the sums of flash attention's backward are those of the GPU that is described: of 2 heads,
+// 16 wide, and a sample of 16 tokens an array of 2 x 128 x 32 x 4 bytes for each 2 multiprocessors. Of a file that does not say how many
+// there are 192 count.
+TEST_F(CudaRun, ADescribedGpuHasSumsForItsMultiprocessors) {
+  const std::string file = place_.config(R"("bf16": {"enabled": true})");
+  std::ifstream in(std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json");
+  const json described = json::parse(in, nullptr, true, /*ignore_comments=*/true);
+  const auto peak = [&](std::optional<int> multiprocessors, const char* deterministic = "true") {
+    json machine = described;
+    machine.erase("multiprocessors");
+    if (multiprocessors) machine["multiprocessors"] = *multiprocessors;
+    place_.write("machine.json", machine.dump());
+    const Outcome done = without_gpu(
+        {"plan", file, "--json", "--machine", place_.path("machine.json"), "--set", std::string("run.deterministic=") + deterministic});
+    EXPECT_EQ(done.status, 0) << done.err;
+    return json::parse(done.out).at("activation_peak_bytes").get<int64_t>();
+  };
+  EXPECT_EQ(described["multiprocessors"], 128);
+  EXPECT_EQ(peak(128) - peak(100), 14 * 32768);
+  EXPECT_EQ(peak({}) - peak(128), 32 * 32768);
+  EXPECT_EQ(peak(128, "false"), peak(2)) << "one array";
+  EXPECT_EQ(peak(128, "false"), peak({}, "false"));
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
   EXPECT_FALSE(m.lanes_share_cores);
   EXPECT_FALSE(m.host_is_device);
   EXPECT_DOUBLE_EQ(m.cores_per_rank, 1.5);
+  EXPECT_EQ(m.multiprocessors, 30);
   EXPECT_EQ(m.device_bytes, 24000000001);
   EXPECT_EQ(m.host_bytes, 48000000002);
   EXPECT_EQ(m.file_bytes, 96000000003);
@@ -77,7 +78,7 @@ TEST_F(MachineFile, WhatIsWrittenReadsBack) {
   Machine processor = read(described());  // what a processor alone has
   processor.ranks_per_host = 1;
   processor.host_is_device = processor.lanes_share_cores = true;
-  processor.file_bytes = 0;
+  processor.file_bytes = processor.multiprocessors = 0;
   processor.agreement_seconds = 0;
   processor.operation_seconds = 1.23456789e-6;
   processor.host_to_device = processor.device_to_host = processor.file_read = processor.file_write = processor.gather_in_host =

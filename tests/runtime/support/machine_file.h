@@ -16,7 +16,7 @@ namespace zerostep::testing {
 inline nlohmann::ordered_json described() {
   return nlohmann::ordered_json::parse(R"({
     "name": "a card", "ranks_per_host": 2, "threads_per_rank": 3, "lanes_share_cores": false, "cores_per_rank": 1.5,
-    "host_is_device": false,
+    "host_is_device": false, "multiprocessors": 30,
     "capacity": {"device_bytes": 24000000001, "host_bytes": 48000000002, "file_bytes": 96000000003},
     "gemm": [{"type": "fp32", "rows": 16, "width": 256, "tflops": 0.5}, {"type": "bf16", "rows": 64, "width": 512, "tflops": 1.25}],
     "elementwise": [{"type": "fp32", "gb_per_s": 10, "attention_tflops": 0.75, "attention_head_us": 2, "attention_backward_tflops": 0.5,
