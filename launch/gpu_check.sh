@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Checks zerostep on a machine with a GPU: bits, losses, ranks, bandwidths, speed beside PyTorch's. Needs a bundle (launch/gpu_bundle.sh), python3, and
-# LibTorch 2.11 for CUDA 13: PyTorch where python3 finds it, or an unpacked one that LIBTORCH names (then there are no peers). About 6.5 minutes at most.
+# Checks zerostep on a machine with a GPU: bits, losses, ranks, bandwidths, speed beside PyTorch's, predicted times. Needs a bundle
+# (launch/gpu_bundle.sh), python3, and LibTorch 2.11 for CUDA 13: PyTorch where python3 finds it, or an unpacked one that LIBTORCH names (then
+# there are no peers). About 7.5 minutes at most.
 # usage: launch/gpu_check.sh [--bundle FOLDER] --out FOLDER [--fake] [--short]
 #   bash launch/gpu_check.sh --bundle .gpu --out FOLDER
 # STAGES="equality ranks" runs these alone and keeps what FOLDER holds of the others; LIMIT_FACTOR=2 gives each stage twice its seconds. Stages: probe
-# kernels equality ranks bandwidth first_order zeroth_order streaming. FOLDER/gpu_check.json and .txt are written after each of them, and
-# FOLDER/logs/ keeps what programs say and the metrics of runs. Exit status: 1 a stage failed, 2 an argument or a variable is wrong and nothing was made.
+# kernels equality ranks bandwidth first_order zeroth_order streaming machine. FOLDER/gpu_check.json and .txt are written after each of them, and
+# FOLDER/logs/ keeps what programs say, the metrics of runs, and machine.json for `zerostep plan --machine`. Exit status: 1 a stage failed, 2 an
+# argument or a variable is wrong and nothing was made.
 # --fake checks the bundle and this script on a machine without a GPU: the program runs on the GPU of the tests, whose speed means nothing; STAGES
-# are then probe, kernels, equality, ranks, bandwidth and streaming. --short has equality and ranks take fewer models.
+# are then probe, kernels, equality, ranks, bandwidth, first_order, streaming and machine. --short has equality and ranks take fewer models.
 # Written on machines without a GPU: bounds and limits have been tried on the GPU of the tests alone.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)

@@ -9,11 +9,8 @@ import signal
 import sys
 import time
 
-import stages
 from programs import Programs
-
-# Seconds of each stage, in their order.
-LIMITS = {"probe": 30, "kernels": 30, "equality": 60, "ranks": 50, "bandwidth": 40, "first_order": 60, "zeroth_order": 60, "streaming": 60}
+from stages import STAGES
 
 
 class Stage:
@@ -66,7 +63,7 @@ def shown(value):
 def text_of(report):
     lines = [f"gpu_check of {report['commit'][:12]}, {report['when']}, on {report['machine']}" +
              (" - on the GPU OF THE TESTS, whose speed means nothing" if report["fake"] else ""), ""]
-    for name in LIMITS:
+    for name in STAGES:
         stage = report["stages"].get(name)
         if stage is None:
             lines.append(f"{name:14} not run")
@@ -101,10 +98,10 @@ def main():
     parser.add_argument("--fake", action="store_true")
     parser.add_argument("--short", action="store_true")
     given = parser.parse_args()
-    chosen = os.environ.get("STAGES", "").split() or list(LIMITS)
-    unknown = [name for name in chosen if name not in LIMITS]
+    chosen = os.environ.get("STAGES", "").split() or list(STAGES)
+    unknown = [name for name in chosen if name not in STAGES]
     if unknown:
-        refuse(f"STAGES: '{unknown[0]}' is none of {' '.join(LIMITS)}")
+        refuse(f"STAGES: '{unknown[0]}' is none of {' '.join(STAGES)}")
     try:
         factor = float(os.environ.get("LIMIT_FACTOR", "1"))
     except ValueError:
@@ -129,17 +126,17 @@ def main():
     programs = Programs(given.bundle, given.out, given.torch, given.fake, given.short)
     atexit.register(programs.close)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for name in LIMITS:
+    for name, (run, seconds) in STAGES.items():
         if name not in chosen:
             continue
         earlier = {other: stage["figures"] for other, stage in report["stages"].items()}
-        stage = Stage(name, LIMITS[name] * factor, earlier, os.path.join(given.out, "logs"))
+        stage = Stage(name, seconds * factor, earlier, os.path.join(given.out, "logs"))
         print(f"[gpu_check] {name}: {stage.limit:g} s at most", flush=True)
         try:
             if name != "probe" and not programs.start():
                 stage.skip("everything", "the program does not start (see the stage probe)")
             else:
-                getattr(stages, name)(stage, programs)
+                run(stage, programs)
         except Exception as error:  # a stage's mistake does not keep the others from running
             stage.fail(f"{type(error).__name__}: {error}")
         report["stages"][name] = stage.report()

@@ -18,6 +18,7 @@ PARAMETERS_1B = 50304 * 1600 + 1024 * 1600 + 32 * (12 * 1600 * 1600 + 13 * 1600)
 MODEL_7B = {"family": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
             "max_position_embeddings": 2048, "vocab_size": 32000}
 PARAMETERS_7B = 2 * 32000 * 4096 + 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 4096) + 4096
+FIRST_ORDER = {"batch": 16, "length": 1024, "steps": 12}  # of the run that is timed
 ADAMW = {"type": "AdamW", "params": {"lr": 1e-3}}
 
 

@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+NO_SPEED = "the GPU of the tests has no speed"
+
 
 class Outcome:
     def __init__(self, status, text, seconds):
@@ -183,23 +185,31 @@ class Programs:
         count = ctypes.c_int(0)
         return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
-    def begin_training(self, name, config, device, ranks=1, threads=2, environment=None, of_ranks=None):
-        """Begins `zerostep train` of `config`, a dictionary, on "cpu" or "cuda". `of_ranks`: variables of each rank, a dictionary for each."""
+    def write_config(self, name, config):
+        """The file of a run of `config`, a dictionary, and the folder that it will have."""
+        runs, folder = os.path.join(self.work, "runs"), os.path.join(self.work, "configs")
         config = json.loads(json.dumps(config))
-        config.setdefault("run", {}).update(name=name, output_dir=os.path.join(self.work, "runs"), overwrite=True)
-        folder = os.path.join(self.work, "configs")
+        config.setdefault("run", {}).update(name=name, output_dir=runs, overwrite=True)
         os.makedirs(folder, exist_ok=True)
         file = os.path.join(folder, name + ".json")
         with open(file, "w") as to:
             json.dump(config, to, indent=1)
+        return file, os.path.join(runs, name)
+
+    def threads(self, count):
+        """The variable that gives a rank so many threads; on the GPU of the tests one: with several LibTorch's processor adds up rows of tables in any order,
+        and that GPU runs its kernels."""
+        return {"OMP_NUM_THREADS": str(1 if self.is_fake else count)}
+
+    def begin_training(self, name, config, device, ranks=1, threads=2, environment=None, of_ranks=None):
+        """Begins `zerostep train` of `config`, a dictionary, on "cpu" or "cuda". `of_ranks`: variables of each rank, a dictionary for each."""
+        file, folder = self.write_config(name, config)
         command = [self.path("zerostep"), "train", file, "--device", device]
         if ranks > 1:
             parts = [["-np", "1", "env", *(f"{variable}={value}" for variable, value in of_rank.items()), *command, ":"] for of_rank in of_ranks or []]
             started = [word for part in parts for word in part][:-1] or ["-np", str(ranks), *command]
             command = ["mpirun", *(["--allow-run-as-root"] if os.getuid() == 0 else []), "--oversubscribe", "--bind-to", "none", *started]
-        # With several threads LibTorch's processor adds up rows of tables in any order, and the GPU of the tests runs its kernels.
-        threads = 1 if self.is_fake else threads
-        return self.begin(name, command, device == "cuda", {"OMP_NUM_THREADS": str(threads), **(environment or {})}), os.path.join(config["run"]["output_dir"], name)
+        return self.begin(name, command, device == "cuda", {**self.threads(threads), **(environment or {})}), folder
 
     def end_training(self, begun, seconds):
         process, folder = begun

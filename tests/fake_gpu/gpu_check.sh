@@ -14,7 +14,7 @@ check() {  # STAGES ARGUMENTS...
   (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
 }
 check "probe kernels equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
-check "ranks bandwidth first_order streaming" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth first_order streaming machine" FAKE_GPU_DEVICES=3 || { cat "$work/out/gpu_check.txt" && exit 1; }
 cat "$work/out/gpu_check.txt"
 
 # Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
@@ -22,7 +22,8 @@ python3 - "$work/out/gpu_check.json" <<'PYTHON'
 import json, sys
 stages = json.load(open(sys.argv[1]))["stages"]
 results = {name: stage["result"] for name, stage in stages.items()}
-assert results == {"probe": "pass", "kernels": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "first_order": "pass", "streaming": "pass"}, results
+assert results == {"probe": "pass", "kernels": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "pass", "first_order": "pass", "streaming": "pass",
+                   "machine": "pass"}, results
 figures = stages["probe"]["figures"]
 assert figures["NCCL: header"] == figures["NCCL: library"] and figures["NCCL: header"].startswith("2."), figures
 assert stages["bandwidth"]["figures"] == {"rows of cuda_bench": 20}, stages["bandwidth"]
@@ -31,6 +32,11 @@ assert stages["streaming"]["not_run"] == ["rates: the GPU of the tests has no sp
 assert 0 < stages["first_order"]["figures"]["2 units: share of the time in which the GPU works, by marks"] <= 1, stages["first_order"]
 assert stages["first_order"]["not_run"][1] == "rates: the GPU of the tests has no speed", stages["first_order"]
 assert stages["bandwidth"]["not_run"] == ["rates: the GPU of the tests has no speed"], stages["bandwidth"]
+machine = stages["machine"]["figures"]
+assert machine["name"] == "Fake GPU" and machine["multiprocessors"] == 4 and machine["links.host_to_device.gb_per_s"] > 0, machine
+assert any(name.startswith("gemm bf16 16 x ") and name.endswith(": tflops") and value > 0 for name, value in machine.items()), machine
+assert machine["first order: milliseconds of a step, predicted"] > 0, machine
+assert stages["machine"]["not_run"] == ["the prediction against the run: the GPU of the tests has no speed"], stages["machine"]
 for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
     figures = stages["equality"]["figures"]
     assert 0 <= figures[f"{case}: losses differ by"] <= 1e-5, figures
@@ -48,8 +54,11 @@ PYTHON
 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - "$work" <<'PYTHON'
 import array, json, math, os, sys
 from check import Stage
+from equality import gradient_difference, nccl_on_one_gpu, relative
+from machine import compare_prediction, step_seconds
+from probe import compare_nccl
 from programs import Outcome, Run
-from stages import bandwidth, compare_nccl, gradient_difference, nccl_on_one_gpu, relative
+from speed import bandwidth
 assert relative([1.0, 2.1], [1.0, 2.0]) - 0.05 < 1e-12
 assert relative([1.0], [1.0, 2.0]) == relative([math.nan], [1.0]) == relative([], []) == math.inf
 large, small, other = (array.array("f", values) for values in ([3, 4], [0.001], [0.002]))
@@ -84,6 +93,15 @@ assert stage.figures["copy: GB/s"] == 3579 and stage.figures["AdamW: share of it
 assert stage.failures == ["SGD gaussian, q = 8: share of its bound: 0.71, at least 0.8 is expected"], stage.failures
 stage.figure("loss", math.nan, most=1e-5)
 assert len(stage.failures) == 2 and stage.report()["result"] == "fail", stage.failures
+
+# A prediction may be a quarter away from what the stage first_order has measured; without that, or without a time, nothing is compared.
+assert step_seconds('warning: {}\n{\n  "step_seconds": 0.5\n}\nmore\n') == 0.5 and step_seconds("{\n}\n") is None and step_seconds("") is None
+for predicted, measured, result, failures, not_run in ((0.5, 650, "pass", 0, 0), (0.5, 390, "fail", 1, 0), (0.5, 680, "fail", 1, 0), (0.5, None, "pass", 0, 1), (None, 500, "fail", 1, 0)):
+    stage = Stage("machine", 60, {"first_order": {"milliseconds of a step": measured}} if measured else {}, "")
+    compare_prediction(stage, predicted, False)
+    found = stage.report()
+    assert (found["result"], len(stage.failures), len(stage.not_run)) == (result, failures, not_run), found
+assert stage.failures == ["the plan of the first-order run predicts no time from what was measured"], stage.failures
 
 # Two steps of two copies each, of which those of the second count: 300 bytes in 3 ms.
 run = Run(sys.argv[1], Outcome(1, "", 1))
