@@ -229,7 +229,7 @@ TEST(LowRank, PlanAndMeasuredMemoryAgree) {
         test.config.step.queries_per_pass = per_pass;
         expect_planned(run_engine(test), fmt::format("{} samples, {}, {} a pass", micro, name_of(type), per_pass));
       }
-  // Of a high rank what rows are times the factors is 7 % of the highest moment, which is in an MLP where there are few words.
+  // Of a high rank what rows are times the factors is 3 % of the highest moment, which is in an MLP where there are few words.
   test.model.vocab_size = 61;
   test.config.step.rank = 32;
   test.config.precision.compute = DType::F32;
