@@ -131,10 +131,14 @@ class Communicator {
   // what no rank has pinned. Where it is so on every rank, GPUs reach it by themselves; until then, and elsewhere, operands in memory of
   // the host go through the host. Of this handle and its copies; other backends ask nothing.
   void agree_on_host_memory(bool is_pinned);
-  // Whether the ranks meet for operations as they are launched, whatever the device has done by then, as GPUs do that move values between
-  // them; then it blocks until they have met for all so far, and the caller may use scalars and texts while the device still works.
-  // Elsewhere they meet when the device has come there, for which the caller waits.
-  bool finish_meetings();
+  // Whether the ranks meet for some operation since the last note_device_waited() only when the device has come there: then a caller waits
+  // for the device, and notes that it has, before it uses scalars and texts. False: they meet for every one as it is launched, whatever
+  // the device has done by then, as GPUs do that move values between them, and wait_for_meetings() is enough. Never blocks.
+  bool meets_on_device() const;
+  // The device has done all operations so far: meets_on_device() asks of later ones alone.
+  void note_device_waited();
+  // Blocks until the ranks have met for all operations so far that they meet for as they are launched, while the device may still work.
+  void wait_for_meetings();
 
   // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes
   // only the second form, where the function says (color, key) of any rank of this group.

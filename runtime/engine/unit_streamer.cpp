@@ -8,23 +8,10 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/parameter_gradient.h"
+#include "models/scalar_type.h"
 
 namespace zerostep {
 namespace {
-
-at::ScalarType scalar_type(DType type) {
-  switch (type) {
-    case DType::F32:
-      return at::kFloat;
-    case DType::BF16:
-      return at::kBFloat16;
-    case DType::F16:
-      return at::kHalf;
-    case DType::F64:
-      return at::kDouble;
-  }
-  fail_protocol("[streamer] unknown type");
-}
 
 // A flat tensor of a device whose storage owns nothing and points nowhere yet.
 at::Tensor empty_flat(DType type, int64_t elements, at::Device device) {

@@ -15,15 +15,15 @@
 #include "base/nth.h"
 #include "models/backward_in_caller.h"
 #include "models/parameter_gradient.h"
+#include "models/scalar_type.h"
 #include "runtime/memory/device_batch.h"
 #include "runtime/memory/memory_meter.h"
+#include "runtime/memory/unit_cost.h"
 
 namespace zerostep {
 namespace {
 
 constexpr double kWeight = 0.01;  // small enough that nothing overflows in fp16, and no denormal number, which would be slow
-
-at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat; }
 
 bool is_last(const ModelDefinition& model, int unit) { return static_cast<size_t>(unit) + 1 == model.units().size(); }
 
@@ -160,18 +160,6 @@ Workspaces probe_on(const Device& device, const ModelDefinition& model, const st
 }
 
 }  // namespace
-
-ActivationCost cost_of_unit(const ModelDefinition& model, int unit, const WorkspaceShape& shape) {
-  if (shape.takes_factors && is_last(model, unit)) return model.factors_cost(shape.activations()).value();
-  return model.activation_cost(unit, shape.activations());
-}
-
-ActivationCost cost_of_objective(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
-  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  if (!shape.takes_factors) return objective.activation_cost(shape.activations(), outputs);
-  const int64_t tokens = shape.batch * shape.sequence, rows = model.factors_cost(shape.activations())->output_bytes;
-  return objective.factors_cost(tokens, rows / num_bytes(tokens, shape.compute_type), outputs, shape.compute_type);
-}
 
 Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
                        const WorkspaceShape& shape, const Device& device) {

@@ -17,10 +17,6 @@ struct ProbedUnit {
 constexpr double kProbeForwards = 3;
 constexpr double kProbeForwardsWithGraph = 9;
 
-// Tensors of a unit, and of the objective behind the last one, which may hand on factors of the logits.
-ActivationCost cost_of_unit(const ModelDefinition& model, int unit, const WorkspaceShape& shape);
-ActivationCost cost_of_objective(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape);
-
 // Runs units of a model once each, with made-up weights and the first one's own output as the next one's input, while what LibTorch
 // allocates is counted, and takes off what their ActivationCost says. `units`: ascending, the first and the last of the model among them.
 // The result's units are in their order. On a GPU, which gets back what LibTorch took for it, nothing is known where its memory does not

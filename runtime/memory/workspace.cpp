@@ -7,6 +7,7 @@
 
 #include "base/content_hash.h"
 #include "base/nth.h"
+#include "runtime/memory/unit_cost.h"
 #include "runtime/memory/unit_probe.h"
 #include "runtime/memory/workspace_cache.h"
 

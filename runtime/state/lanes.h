@@ -50,7 +50,12 @@ struct Lanes {
     }
     for (Stream* lane : streams())
       if (lane->native_handle() != compute.native_handle()) compute.wait(lane->record());
-    if (!group.finish_meetings()) return compute.synchronize();
+    if (group.meets_on_device()) {
+      compute.synchronize();
+      group.note_device_waited();
+      return;
+    }
+    group.wait_for_meetings();
     const Event all = compute.record();
     for (Stream* lane : streams())
       if (lane->native_handle() != compute.native_handle()) lane->wait(all);

@@ -34,12 +34,6 @@ std::array<float*, 4> arrays_in(Arena& memory, int64_t array_bytes) {
 
 }  // namespace
 
-Link link_of(double small_bytes, double small_seconds, double large_bytes, double large_seconds) {
-  constexpr double kLeastLatency = 10e-9;
-  const double seconds_per_byte = std::max(large_seconds - small_seconds, 0.1 * large_seconds) / (large_bytes - small_bytes);
-  return {std::max(kLeastLatency, small_seconds - small_bytes * seconds_per_byte), 1 / seconds_per_byte};
-}
-
 void measure_flat_kernels(Measuring& m, double seconds) {
   constexpr double kMemory = 0.35, kNoise = 0.18, kUpdates = 0.47;  // of the time
   Arena memory = m.device.memory("measurement", 4 * m.array_bytes);

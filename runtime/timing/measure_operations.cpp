@@ -14,6 +14,7 @@
 #include "models/attention.h"
 #include "models/gelu.h"
 #include "models/layer_norm.h"
+#include "models/scalar_type.h"
 #include "runtime/timing/measuring.h"
 
 namespace zerostep {
@@ -34,10 +35,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 at::TensorOptions numbers_on(const Measuring& m, DType type) {
-  return at::TensorOptions(type == DType::F32    ? at::kFloat
-                           : type == DType::BF16 ? at::kBFloat16
-                                                 : at::kHalf)
-      .device(at::Device(m.device.name()));
+  return at::TensorOptions(scalar_type(type)).device(at::Device(m.device.name()));
 }
 // Random numbers, drawn on the host.
 at::Tensor drawn(const Measuring& m, DType type, at::IntArrayRef shape) { return at::randn(shape).to(numbers_on(m, type)); }

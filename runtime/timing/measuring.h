@@ -35,7 +35,8 @@ struct Measuring {
   }
 };
 
-// What two sizes take gives what every size takes.
+// What transfers of two sizes take, in bytes and seconds, gives what those of every size take: at least 10 ns and a tenth of the larger
+// one's seconds for the bytes that it has more.
 Link link_of(double small_bytes, double small_seconds, double large_bytes, double large_seconds);
 
 // With LibTorch.

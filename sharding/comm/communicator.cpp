@@ -146,7 +146,9 @@ void Communicator::lend_staging(std::span<std::byte> memory) { impl_->lend_stagi
 void Communicator::take_staging_back(std::span<std::byte> memory) { impl_->take_staging_back(memory); }
 void Communicator::agree_on_host_memory(bool is_pinned) { impl_->agree_on_host_memory(is_pinned); }
 
-bool Communicator::finish_meetings() { return impl_->finish_meetings(); }
+bool Communicator::meets_on_device() const { return impl_->meets_on_device(); }
+void Communicator::note_device_waited() { impl_->note_device_waited(); }
+void Communicator::wait_for_meetings() { impl_->wait_for_meetings(); }
 CommCounters Communicator::counters() const { return impl_->counters(); }
 
 std::vector<std::string> Communicator::Impl::gather_text(const std::string& text, const char* label) {

@@ -54,13 +54,15 @@ class GpuCommunicator final : public OverHostGroup {
     std::lock_guard lock(launch_mutex_);
     is_host_pinned_ = std::count(all.begin(), all.end(), 1) == size();
   }
-  bool finish_meetings() override {
-    std::unique_lock lock(launch_mutex_);
-    if (std::exchange(has_staged_, false)) return false;
-    lock.unlock();
-    meetings_.synchronize();
-    return true;
+  bool meets_on_device() override {
+    std::lock_guard lock(launch_mutex_);
+    return has_staged_;
   }
+  void note_device_waited() override {
+    std::lock_guard lock(launch_mutex_);
+    has_staged_ = false;
+  }
+  void wait_for_meetings() override { meetings_.synchronize(); }
   CommCounters counters() override {
     settle();
     return Impl::counters();

@@ -48,7 +48,9 @@ class Communicator::Impl {
   virtual void lend_staging(std::span<std::byte>) {}
   virtual void take_staging_back(std::span<std::byte>) {}
   virtual void agree_on_host_memory(bool) {}
-  virtual bool finish_meetings() { return false; }
+  virtual bool meets_on_device() { return true; }
+  virtual void note_device_waited() {}
+  virtual void wait_for_meetings() {}
 
   // Texts of any length, in rank order.
   std::vector<std::string> gather_text(const std::string& text, const char* label);

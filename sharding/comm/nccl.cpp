@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <memory>
 
 #include "base/cuda/cuda_library.h"
 #include "base/error.h"
