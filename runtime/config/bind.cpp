@@ -5,6 +5,34 @@ namespace {
 
 using Optimizer = OptimizerConfig::Type;
 using Scheduler = SchedulerConfig::Type;
+using Mode = StepConfig::Mode;
+
+// Each of the texts that the schema permits has its value; the last one's is what is left.
+Optimizer optimizer_type(const std::string& name) {
+  if (name == "Adam") return Optimizer::Adam;
+  if (name == "SGD") return Optimizer::SGD;
+  if (name == "Lion") return Optimizer::Lion;
+  if (name == "Muon") return Optimizer::Muon;
+  if (name == "MuDaMW") return Optimizer::MuDaMW;
+  return Optimizer::AdamW;
+}
+
+Scheduler scheduler_type(const std::string& name) {
+  if (name == "WarmupLR") return Scheduler::WarmupLR;
+  if (name == "WarmupDecayLR") return Scheduler::WarmupDecayLR;
+  if (name == "WarmupCosineLR") return Scheduler::WarmupCosineLR;
+  if (name == "OneCycle") return Scheduler::OneCycle;
+  if (name == "LRRangeTest") return Scheduler::LRRangeTest;
+  return Scheduler::Cosine;
+}
+
+Mode mode_of(const std::string& name) {
+  if (name == "zo") return Mode::ZerothOrder;
+  if (name == "calibrate") return Mode::Calibrate;
+  if (name == "instruct") return Mode::Instruct;
+  if (name == "alternating") return Mode::Alternating;
+  return Mode::FirstOrder;
+}
 
 DType dtype_of(const std::string& name) { return name == "bf16" ? DType::BF16 : name == "fp16" ? DType::F16 : DType::F32; }
 
@@ -17,12 +45,7 @@ void take(const Values& v, std::string_view path, T& target) {
 OptimizerConfig optimizer_of(const Values& v) {
   OptimizerConfig c;
   c.type_name = v.text("optimizer.type");
-  c.type = c.type_name == "Adam"     ? Optimizer::Adam
-           : c.type_name == "SGD"    ? Optimizer::SGD
-           : c.type_name == "Lion"   ? Optimizer::Lion
-           : c.type_name == "Muon"   ? Optimizer::Muon
-           : c.type_name == "MuDaMW" ? Optimizer::MuDaMW
-                                     : Optimizer::AdamW;
+  c.type = optimizer_type(c.type_name);
   const std::string p = "optimizer.params.";
   take(v, p + "lr", c.lr);
   if (const Value* betas = v.find(p + "betas")) {
@@ -58,13 +81,7 @@ OptimizerConfig optimizer_of(const Values& v) {
 SchedulerConfig scheduler_of(const Values& v) {
   SchedulerConfig c;
   if (!v.has("scheduler.type")) return c;
-  const std::string type = v.text("scheduler.type");
-  c.type = type == "WarmupLR"         ? Scheduler::WarmupLR
-           : type == "WarmupDecayLR"  ? Scheduler::WarmupDecayLR
-           : type == "WarmupCosineLR" ? Scheduler::WarmupCosineLR
-           : type == "OneCycle"       ? Scheduler::OneCycle
-           : type == "LRRangeTest"    ? Scheduler::LRRangeTest
-                                      : Scheduler::Cosine;
+  c.type = scheduler_type(v.text("scheduler.type"));
   const std::string p = "scheduler.params.";
   take(v, p + "warmup_min_lr", c.warmup_min_lr);
   take(v, p + "warmup_max_lr", c.warmup_max_lr);
@@ -166,15 +183,10 @@ std::optional<StepConfig::Instruct::Schedule> schedule_of(const Values& v, const
 }
 
 StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
-  using Mode = StepConfig::Mode;
   StepConfig c;
   const std::string p = "step.";
   c.mode_name = v.text(p + "mode");
-  c.mode = c.mode_name == "zo"            ? Mode::ZerothOrder
-           : c.mode_name == "calibrate"   ? Mode::Calibrate
-           : c.mode_name == "instruct"    ? Mode::Instruct
-           : c.mode_name == "alternating" ? Mode::Alternating
-                                          : Mode::FirstOrder;
+  c.mode = mode_of(c.mode_name);
   take(v, p + "scope", c.scope);
   c.is_accuracy = v.text(p + "objective") == "accuracy";
   if (!c.uses_queries()) return c;

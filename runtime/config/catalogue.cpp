@@ -30,18 +30,16 @@ bool is_texts(const json& value) {
 
 // Whether a value is of the type of its key; `expected` says which that is.
 bool is_right(const std::string& key, const json& value, std::string& expected) {
-  expected = key == "files"           ? "a path or glob, or a list of them"
-             : key == "fields"        ? "an object of names and types"
-             : key == "source"        ? "an object or a text"
-             : key == "max_documents" ? "a whole number from 0 up"
-             : key == "missing"       ? "\"error\" or \"skip\""
-                                      : "a text";
-  if (key == "files") return is_texts(value);
-  if (key == "fields") return value.is_object();
-  if (key == "source") return value.is_object() || value.is_string();
-  if (key == "max_documents") return value.is_number_unsigned();
-  if (key == "missing") return value == "error" || value == "skip";
-  return value.is_string();
+  const auto expect = [&](const char* type, bool is_so) {
+    expected = type;
+    return is_so;
+  };
+  if (key == "files") return expect("a path or glob, or a list of them", is_texts(value));
+  if (key == "fields") return expect("an object of names and types", value.is_object());
+  if (key == "source") return expect("an object or a text", value.is_object() || value.is_string());
+  if (key == "max_documents") return expect("a whole number from 0 up", value.is_number_unsigned());
+  if (key == "missing") return expect("\"error\" or \"skip\"", value == "error" || value == "skip");
+  return expect("a text", value.is_string());
 }
 
 // A path of the catalogue as one that the program can open.

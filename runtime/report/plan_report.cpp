@@ -55,6 +55,14 @@ std::string updates_text(const Plan& plan) {
 std::string line(const char* what, const std::string& value) { return fmt::format("  {:<30} {}\n", what, value); }
 std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", grouped(num_bytes), human_bytes(num_bytes)); }
 
+// Where what is known of the workspace of libraries comes from.
+const char* workspace_source(const PlanCost& cost, bool on_gpu) {
+  if (!cost.workspace_known)
+    return on_gpu ? "but for cuBLAS's not measured on a GPU" : "an estimate: what they take on the described machine is not known";
+  if (cost.workspace_estimated) return on_gpu ? "an estimate from this GPU" : "an estimate from this machine";
+  return on_gpu ? "measured on this GPU" : "measured on this machine";
+}
+
 }  // namespace
 
 ordered_json plan_json(const PlanReport& report) {
@@ -147,12 +155,7 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
   const bool on_gpu = config.run.device == "cuda";
-  const char* workspace = !cost.workspace_known && on_gpu ? ", but for cuBLAS's not measured on a GPU"
-                          : !cost.workspace_known         ? ", an estimate: what they take on the described machine is not known"
-                          : cost.workspace_estimated      ? on_gpu ? ", an estimate from this GPU" : ", an estimate from this machine"
-                          : on_gpu                        ? ", measured on this GPU"
-                                                          : ", measured on this machine";
-  out += line("    workspace of libraries", bytes_text(cost.workspace_bytes()) + workspace);
+  out += line("    workspace of libraries", fmt::format("{}, {}", bytes_text(cost.workspace_bytes()), workspace_source(cost, on_gpu)));
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;
     for (const int u : cost.unmeasured_units) names.push_back(plan.layout.unit(u).name);

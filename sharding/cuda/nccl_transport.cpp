@@ -1,6 +1,7 @@
 #include "sharding/cuda/nccl_transport.h"
 
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 
