@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <sstream>
+#include <string_view>
 
 #include "base/disk_space.h"
 #include "base/error.h"

@@ -82,11 +82,10 @@ int rank_of(const std::string& path) {
   if (path == "step.queries") return 1;
   if (path == "optimizer.type") return 2;
   if (path == "optimizer.params.lr") return 3;
-  return path.starts_with("step.")        ? 4
-         : path.starts_with("model.")     ? 5
-         : path.starts_with("optimizer.") ? 6
-         : path.starts_with("run.")       ? 8
-                                          : 7;
+  if (path.starts_with("step.")) return 4;
+  if (path.starts_with("model.")) return 5;
+  if (path.starts_with("optimizer.")) return 6;
+  return path.starts_with("run.") ? 8 : 7;
 }
 
 }  // namespace

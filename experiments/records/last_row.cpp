@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "base/file_descriptor.h"
 #include "runtime/report/csv_cells.h"

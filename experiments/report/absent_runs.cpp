@@ -1,5 +1,6 @@
 #include "experiments/report/absent_runs.h"
 
+#include <filesystem>
 #include <set>
 #include <utility>
 

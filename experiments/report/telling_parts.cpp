@@ -1,6 +1,7 @@
 #include "experiments/report/telling_parts.h"
 
 #include <algorithm>
+#include <map>
 
 #include "experiments/report/sweep_question.h"
 

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <csignal>
 #include <iterator>
+#include <string>
 #include <string_view>
 
 #include "base/signal_name.h"

@@ -1,7 +1,6 @@
 #pragma once
 #include <filesystem>
 #include <optional>
-#include <string>
 
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/sweep_row.h"

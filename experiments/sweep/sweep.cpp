@@ -13,9 +13,7 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
-#include "base/program_name.h"
 #include "experiments/records/run_record.h"
-#include "experiments/sweep/former_runs.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/run_end.h"
@@ -23,6 +21,7 @@
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/search.h"
 #include "experiments/sweep/slurm.h"
+#include "experiments/sweep/sweep_begin.h"
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/sweep/too_large.h"
 #include "experiments/sweep/train_command.h"
@@ -45,8 +44,13 @@ class Sweep {
         screen_(screen),
         folder_(request.file.folder()),
         lock_(claim_sweep_folder(request.file, request.options.resumes, request.goes_on)),
-        shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size(), request.gpu_bytes),
-        journal_(open_journal()) {
+        shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size(), request.gpu_bytes) {
+    SweepBegin begin = begin_sweep(request, folder_);
+    rows_ = std::move(begin.rows);
+    others_ = std::move(begin.others);
+    targets_ = std::move(begin.targets);
+    journal_.emplace(std::move(begin.journal));
+    for (const std::string& note : begin.notes) screen_.line(note);
     if (request.file.search) search_.emplace(*request.file.search, folder_);
   }
 
@@ -80,11 +84,9 @@ class Sweep {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     screen_.finish(rows_, targets_);
-    journal_->note("end",
-                   fmt::format("{} of {} runs are done",
-                               std::count_if(rows_.begin(), rows_.end(), [](const SweepRow& row) { return row.state == SweepState::Done; }),
-                               rows_.size()));
-    return {rows_, others_, interrupts_ > 0};
+    SweepOutcome outcome{rows_, others_, interrupts_ > 0};
+    journal_->note("end", fmt::format("{} of {} runs are done", outcome.count(SweepState::Done), rows_.size()));
+    return outcome;
   }
 
   // Bytes that a run's output.txt and its log.txt had before its process was started.
@@ -115,45 +117,6 @@ class Sweep {
 
   fs::path folder_of(size_t row) const { return folder_ / rows_[row].run; }
   bool is_stopping() const { return interrupts_ > 0 || (request_.options.stops_on_failure && has_failed_); }
-
-  // Begins the journal, or goes on with it and with what it tells.
-  std::optional<Journal> open_journal() {
-    const fs::path file = folder_ / Journal::kFile;
-    for (const PlannedRun& planned : request_.planned) targets_.push_back(planned.steps);
-    std::optional<Journal> journal;
-    if (!request_.options.resumes) {
-      for (const SweepPoint& point : request_.points) {
-        SweepRow& row = rows_.emplace_back();
-        row.run = point.name;
-        row.values = resolved_values(point);
-      }
-      refuse_unknown_folders(request_.points, {}, folder_);
-      journal.emplace(file);
-      journal->begin(request_.file.name, rows_.size(), false);
-      return journal;
-    }
-    for (const std::string& id : Journal::submitted_jobs(file))
-      if (is_in_slurm(id))
-        fail_input("--resume: Slurm's job {} of this sweep still waits or runs: wait for it, or end it with `scancel {}`", id, id);
-    const FormerRuns former_runs = Journal::read(file);
-    refuse_unknown_folders(request_.points, former_runs, folder_);
-    FormerRows former = former_rows(request_.points, former_runs, folder_, request_.options.retries_failed);
-    if (!request_.file.search) queue_shorter_runs(former, targets_);
-    if (request_.file.search && !former.archived.empty()) refuse_archived(former, former_runs);
-    rows_ = std::move(former.rows);
-    others_ = rows_that_stay(request_.points, request_.others, former_runs, folder_);
-    journal.emplace(file);
-    journal->begin(request_.file.name, rows_.size(), true);
-    for (size_t row : former.ended_unheard) journal->end(rows_[row]);
-    for (const std::string& note : former.notes) screen_.line(note);
-    return journal;
-  }
-
-  [[noreturn]] void refuse_archived(const FormerRows& former, const FormerRuns& runs) const {
-    const std::string& run = former.rows[former.archived.front()].run;
-    fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it with `tar -xf {} -C {}`", run,
-               shell_word(runs.at(run).archive), shell_word(folder_.string()));
-  }
 
   void refuse_what_is_too_large() {
     for (size_t i = 0; i < rows_.size(); ++i) {

@@ -5,25 +5,24 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "base/first_names.h"
 #include "base/format.h"
 #include "base/process_limits.h"
-#include "base/process_memory.h"
 #include "base/program_name.h"
-#include "base/signal_name.h"
 #include "launch/agreement.h"
 #include "launch/automatic.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"
+#include "launch/last_checkpoint.h"
 #include "launch/machine.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/needed_folders.h"
 #include "launch/rank_devices.h"
 #include "launch/signals.h"
+#include "launch/train_folders.h"
+#include "launch/train_header.h"
 #include "launch/train_run.h"
 #include "models/error_text.h"
-#include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_warnings.h"
@@ -125,188 +124,6 @@ void require_open_files(const Config& config, int other_hosts_ranks) {
   if (const std::string why = allow_open_files(files); !why.empty()) throw InputError(why);
 }
 
-// Whatever the run reads, and where it writes outside its folder.
-std::vector<NamedPath> paths_of(const TrainArguments& arguments, const Config& config) {
-  std::vector<NamedPath> out = data_files(config);
-  const auto add = [&](const char* name, const std::string& path) {
-    if (!path.empty()) out.push_back({name, path});
-  };
-  add("model.path", config.model.path);
-  if (!config.model.path.empty()) add("model.path", config.model.path + "/config.json");
-  if (config.data.tokenizer != "byte") add("data.tokenizer", config.data.tokenizer);
-  add("data.cache", config.data.cache);
-  add("data.catalogue", config.data.catalogue);
-  if (config.monitor.csv.enabled) add("csv_monitor.output_path", config.monitor.csv.output_path);
-  if (config.monitor.tensorboard.enabled) add("tensorboard.output_path", config.monitor.tensorboard.output_path);
-  if (config.monitor.flops_enabled) add("flops_profiler.output_file", config.monitor.flops_output_file);
-  add("--save-model", arguments.save_model);
-  add("--resume", arguments.resume.value_or(""));
-  return out;
-}
-
-// The folder that the run goes on in, or begins in. One process of the job owns it, rank 0.
-void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
-  Config& config = setup.subject.loaded.config;
-  std::string name;
-  job.together("folder of the run", [&] {
-    if (!job.speaks()) return;
-    Config named = config;
-    if (arguments.resume) setup.continues = settle_resumed_run(*arguments.resume, named);
-    setup.folder = RunFolder::claim(named, setup.continues);
-    if (setup.folder.replaces()) setup.folder.check_spares(named, paths_of(arguments, named));
-    name = named.run.name;
-  });
-  setup.continues = job.share("run to go on with", setup.continues ? "yes" : "") == "yes";
-  name = job.share("name of the run", name);
-  if (name != config.run.name) rename_run(setup.subject.loaded, name);
-  if (!job.speaks()) setup.folder = RunFolder(run_folder_path(config));
-}
-
-void claim_model_directory(const TrainArguments& arguments, TrainSetup& setup) {
-  if (arguments.save_model.empty()) return;
-  if (is_same_place(arguments.save_model, setup.folder.path()))
-    fail_input("--save-model {} is the folder of this run, which has a config.json of its own: name another directory, as {}",
-               arguments.save_model, setup.folder.file("model"));
-  setup.model_directory =
-      ModelDirectory(arguments.save_model, setup.config().run.overwrite,
-                     arguments.resume ? "--set run.overwrite=true" : "--overwrite (the run's own folder, should it hold a run, too)");
-}
-
-void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
-  if (!job.speaks()) return;
-  setup.monitor_locks = claim_other_files(setup.config(), setup.folder, setup.other_folders);
-  claim_model_directory(arguments, setup);
-}
-
-// From here on the folder holds this run.
-void begin(Job& job, TrainSetup& setup) {
-  setup.scratch_folders.keep();
-  setup.other_folders.keep();
-  if (!job.speaks()) return;
-  setup.folder.begin();
-  if (setup.folder.replaces())
-    setup.log.line(fmt::format("the folder {} held a former run: its files are gone (run.overwrite)", setup.folder.path()));
-  if (setup.continues) go_back_to(checkpoints_folder(setup.config()), setup.checkpoint->manifest());
-  setup.log.open(setup.folder.file("log.txt"), setup.continues);
-  write_file(setup.folder.file("config.json"), setup.subject.loaded.resolved_json);
-  write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
-}
-
-// Collective. The tokens were there before where every rank found them: one makes them, and the others wait for its file.
-DataFacts facts_of(Job& job, const DataStream& data) {
-  const std::vector<std::string> made = job.gather("token cache", data.is_from_cache() ? "" : "made");
-  const bool is_from_cache = std::all_of(made.begin(), made.end(), [](const std::string& text) { return text.empty(); });
-  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), is_from_cache, data.sources(), data.is_weighted()};
-}
-std::vector<SetFacts> facts_of(Job& job, const std::vector<EvaluationSet>& sets) {
-  std::vector<SetFacts> out;
-  for (const EvaluationSet& set : sets) out.push_back({sets.size() > 1 ? set.name : "", facts_of(job, *set.data)});
-  return out;
-}
-
-// Collective.
-void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
-  RunFacts& facts = setup.facts;
-  facts.device = devices_text(devices_of_ranks(job, setup.device));
-  facts.host_is_device = setup.device.is_host();
-  facts.communication = job.world().backend();
-  facts.host_kernels = host_optimizer_target();
-  facts.ranks = job.size();
-  facts.local_ranks = job.local_size();
-  facts.train = facts_of(job, *setup.train_data);
-  facts.train.reads = setup.config().run.steps * setup.config().samples_of_step();
-  if (setup.backprop_data) facts.backprop = facts_of(job, *setup.backprop_data);
-  facts.evaluation = facts_of(job, setup.eval_sets);
-  facts.test = facts_of(job, setup.test_sets);
-  facts.folder = setup.folder.path();
-  facts.saves_model = !arguments.save_model.empty();
-  facts.resident_bytes = resident_memory().now;
-  RunLog& log = setup.log;
-  if (setup.checkpoint)
-    log.line(fmt::format("goes on after step {} from {}, written by {} at stage {}", setup.first_step(), setup.checkpoint->directory(),
-                         counted(setup.checkpoint->manifest().ranks, "rank"), setup.checkpoint->manifest().stage));
-  std::vector<const FolderLock*> locks{&setup.folder.lock()};
-  for (const FolderLock& lock : setup.monitor_locks) locks.push_back(&lock);
-  for (const FolderLock* lock : locks)
-    if (!lock->unlocked_because().empty())
-      log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));
-  for (const std::string& line : describe_environment()) log.line(line);
-  for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
-  // A mistyped name is not there either.
-  const std::vector<std::string> made =
-      job.gather("folders that were made", fmt::format("{}", fmt::join(setup.scratch_folders.made(), ", ")));
-  for (const std::string& folders : made)
-    if (!folders.empty()) log.line(fmt::format("made           {}: not there before, for what rests in files", folders));
-  if (!setup.first_values.untrained.empty())
-    log.line(fmt::format("first values   {} (seed {}): {} {}", first_names(setup.first_values.untrained), setup.config().seed,
-                         setup.config().model.path,
-                         setup.config().model.fresh_classifier ? "is asked for all but its classifier" : "does not hold them"));
-}
-
-void dump_state(TrainSetup& setup) {
-  RunLog& log = setup.log;
-  log.line("configuration");
-  log.line(setup.subject.loaded.labelled_text);
-  log.line("layout");
-  for (const FlatGroup& g : setup.plan->layout.groups)
-    log.line(fmt::format("  {:<28} {:>14} elements, {:>14} a rank, {}{}{}", g.name, grouped(g.full_elements()), grouped(g.shard_elements()),
-                         name_of(g.type), g.trainable ? "" : ", frozen", g.persistent ? ", persistent" : ""));
-  log.line(plan_text(setup.report()));
-}
-
-// Before a second signal ends the run: a checkpoint that is being written is completed first. The log belongs to the thread that
-// trains, so the thread that ends the run appends to the log's file.
-void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& writer, int signal) {
-  const int64_t step = writer.under_way();
-  const double seconds = setup.config().run.collective_timeout_seconds;
-  const auto say = [&](const std::string& text) {
-    if (!job.speaks() || step < 0) return;
-    print_err("warning: {}\n", text);
-    try {
-      OutputFile(setup.folder.file("log.txt"), OutputFile::Mode::Append).write(fmt::format("warning: {}\n", text));
-    } catch (const RunError&) {  // a full disk may be why the checkpoint takes so long
-    }
-  };
-  say(
-      fmt::format("a second signal, {}: the run ends as soon as checkpoint {} is written, in {:g} s at the latest "
-                  "(run.collective_timeout_seconds); another one ends it at once",
-                  name_of_signal(signal), checkpoint_name(step), seconds));
-  if (!writer.wait_until_complete(seconds)) say(fmt::format("checkpoint {} is not complete after {:g} s", checkpoint_name(step), seconds));
-}
-
-// Collective. Whether every rank has come to write its part of this rank's checkpoint that is under way.
-bool every_rank_writes(Job& job, CheckpointWriter& writer) {
-  const int64_t step = writer.under_way();
-  try {
-    const std::vector<std::string> begun = job.gather("checkpoint that is being written", std::to_string(writer.last_begun()));
-    return std::all_of(begun.begin(), begun.end(), [&](const std::string& last) { return std::stoll(last) >= step; });
-  } catch (const RunError&) {
-    return false;
-  }
-}
-
-// Collective, after a failure: what the run still has to give. That its log cannot be written does not keep it from that.
-void complete_checkpoint(Job& job, TrainSetup& setup, CheckpointWriter& writer, double seconds) {
-  if (!every_rank_writes(job, writer)) writer.abandon();
-  const int64_t step = writer.under_way();
-  if (step < 0) return;
-  const std::string name = checkpoint_name(step);
-  const auto say = [&](const std::string& text) {
-    try {
-      setup.log.warn(text);
-    } catch (const RunError&) {
-    }
-  };
-  say(fmt::format("checkpoint {} is being written: the failed run ends with it, in {:g} s at the latest", name, seconds));
-  if (!writer.wait_until_written(seconds)) return say(fmt::format("checkpoint {} is not complete after {:g} s", name, seconds));
-  try {
-    writer.check();
-    say(fmt::format("checkpoint {} is written", name));
-  } catch (const RunError& error) {
-    say(error.what());
-  }
-}
-
 // Who reads log.txt later sees why the run has ended. That it cannot be written (a full disk, say) may be the error itself.
 void keep_error(RunLog& log, const std::exception& error) {
   try {
@@ -327,7 +144,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
         std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, group.ranks, setup.device);
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();
-    job.together("start of the run", [&] { begin(job, setup); });
+    job.together("start of the run", [&] { begin_folder(job, setup); });
     if (config.run.checkpoint_interval > 0 || config.run.keep_best)
       job.together("folder of the checkpoints", [&] {
         writer.emplace(CheckpointWriter::Options{checkpoints_folder(config), job.rank(), job.size(), config.run.keep_checkpoints,

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <string>
 #include <unordered_map>
 #include <utility>
 

@@ -7,7 +7,7 @@
 
 #include "base/nth.h"
 #include "offload/flat_kernels.h"
-#include "runtime/memory/unit_probe.h"
+#include "runtime/memory/unit_cost.h"
 #include "runtime/plan/tensor_pieces.h"
 
 namespace zerostep {

@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/launch/support/run_binary.h"

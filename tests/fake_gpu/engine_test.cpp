@@ -1,83 +1,33 @@
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAStream.h>
 #include <gtest/gtest.h>
-#include <torch/csrc/profiler/stubs/base.h>
 
 #include <array>
-#include <chrono>
 #include <cmath>
-#include <map>
 #include <mutex>
-#include <optional>
-#include <set>
-#include <string>
-#include <thread>
 #include <vector>
 
-#include "base/error.h"
-#include "base/format.h"
 #include "base/nth.h"
 #include "fake_gpu/counted_waits.h"
+#include "fake_gpu/engine_case.h"
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/kernels_on_processor.h"
 #include "offload/flat_kernels.h"
 #include "runtime/memory/device_batch.h"
 #include "runtime/plan/cost.h"
 #include "tests/runtime/support/zeroth_order_case.h"
-#include "tests/support/expect_says.h"
 
 // Training on the fake GPU, a device a rank, against the same runs on the processor, whose units run as there.
 namespace zerostep::testing {
 namespace {
 
 using Mode = StepConfig::Mode;
-
-struct Kind {
-  std::string name;
-  Mode mode;
-  StepConfig::Perturbation perturbation = StepConfig::Perturbation::Gaussian;
-  bool recomputes = false;
-};
-const std::vector<Kind> kKinds = {{"fo", Mode::FirstOrder},
-                                  {"recompute", Mode::FirstOrder, StepConfig::Perturbation::Gaussian, true},
-                                  {"gaussian", Mode::ZerothOrder},
-                                  {"rademacher", Mode::ZerothOrder, StepConfig::Perturbation::Rademacher},
-                                  {"low_rank", Mode::ZerothOrder, StepConfig::Perturbation::LowRank},
-                                  {"instruct", Mode::Instruct}};
-
-struct Shape {
-  int stage, world;
-  DType compute;
-  int accumulation;
-  double dropout;
-};
-
-ZerothOrderCase case_of(const Kind& kind, const Shape& shape) {
-  ZerothOrderCase test = ZerothOrderCase::tiny(kind.mode);
-  Config& config = test.config;
-  config.run.device = "cuda";
-  config.zero.stage = shape.stage;
-  config.zero.overlap_comm = true;
-  config.zero.stage3_max_live_parameters = 4000;
-  config.zero.stage3_prefetch_bucket_size = 2000;
-  config.step.perturbation = kind.perturbation;
-  config.step.bp_interval = 2;
-  config.gradient_clipping = 0;
-  config.precision.compute = shape.compute;
-  config.number_checkpoints = kind.recomputes ? -1 : 0;
-  test.model.resid_pdrop = test.model.embd_pdrop = test.model.attn_pdrop = shape.dropout;
-  test.global_batch = ZerothOrderCase::kMicroBatch * shape.world * shape.accumulation;
-  test.steps = 3;
-  return test;
-}
+using Between = EngineSetup::Between;
 
 // `objective`: nullptr: cross-entropy.
 ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world, const Objective* objective) {
   const AsOnGpu as_there;
   return run_zeroth_order_threads(test, world, {.objective = objective});
 }
-
-using Between = EngineSetup::Between;
 
 // A GPU each, but for ranks that read each other's memory, which share one. Each rank's own thread, which launches, waits for its GPU as
 // often as it must.
@@ -95,7 +45,7 @@ void expect_near(const std::vector<double>& found, const std::vector<double>& ex
   for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], tolerance * std::abs(expected[i])) << "value " << i;
 }
 
-class CudaEngine : public ::testing::TestWithParam<Kind> {};
+class CudaEngine : public ::testing::TestWithParam<EngineKind> {};
 
 TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
   const auto factored = make_factored_cross_entropy(1);  // in parts of 64 words
@@ -104,7 +54,7 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
     for (const int world : {1, 2, 4})
       for (const DType compute : {DType::F32, DType::BF16}) {
         // Every two values of what changes meet somewhere: types, ranks, stages, micro-batches, dropout, and what is between the ranks.
-        const Shape shape{stage, world, compute, index % 4 < 2 ? 2 : 1, index % 5 == 0 ? 0.1 : 0.0};
+        const EngineShape shape{stage, world, compute, index % 4 < 2 ? 2 : 1, index % 5 == 0 ? 0.1 : 0.0};
         constexpr std::array kBetween{Between::Staged, Between::Threads, Between::Nccl};
         const Between between = nth(kBetween, (index + index / 3) % 3);
         SCOPED_TRACE(fmt::format("stage {}, {} ranks, {}, {} micro-batches, dropout {}, {}", stage, world, name_of(compute),
@@ -124,7 +74,7 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
 // With NCCL's own sums a run is another one in its last bits.
 TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
   for (const int stage : {0, 2}) {
-    ZerothOrderCase test = case_of(kKinds[0], {stage, 4, DType::F32, 1, 0.0});
+    ZerothOrderCase test = case_of(kEngineKinds[0], {stage, 4, DType::F32, 1, 0.0});
     const ZerothOrderOutcome expected = on_gpus(test, 4, nullptr, Between::Nccl);
     const char* call = stage == 0 ? "ncclAllReduce" : "ncclReduceScatter";
     EXPECT_EQ(fake_gpu::num_calls(call), 0);
@@ -140,7 +90,7 @@ TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
 TEST(CudaEngineFactors, TakeWhatIsPlanned) {
   for (const DType type : {DType::F32, DType::BF16}) {
     SCOPED_TRACE(name_of(type));
-    ZerothOrderCase test = case_of(kKinds[0], {0, 1, type, 1, 0.0});
+    ZerothOrderCase test = case_of(kEngineKinds[0], {0, 1, type, 1, 0.0});
     test.model.vocab_size = 5000;
     const auto factored = make_factored_cross_entropy(1);
     const auto run = [&](const Objective* objective) {
@@ -161,7 +111,7 @@ TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
   for (const int stage : {0, 1, 2, 3})
     for (const int world : {1, 2, 4}) {
       SCOPED_TRACE(fmt::format("stage {}, {} ranks", stage, world));
-      ZerothOrderCase test = case_of(kKinds[0], {stage, world, DType::F32, 1, 0.0});
+      ZerothOrderCase test = case_of(kEngineKinds[0], {stage, world, DType::F32, 1, 0.0});
       test.steps = 1;
       int64_t planned = 0, largest = 0, on_host = 0, taken = 0;
       const auto count = [&](const TrainingPlan& plan, int64_t* values) {
@@ -208,7 +158,8 @@ TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
 // A step of one rank waits for its device once, where its scalars are read, and copies nothing that blocks; after the first two steps it
 // takes no memory of CUDA's. A trace and a breakdown change nothing of that, and without them nothing is timed.
 TEST_P(CudaEngine, WaitsOnceAStep) {
-  for (const Shape& shape : {Shape{0, 1, DType::F32, 2, 0.1}, Shape{3, 1, DType::BF16, 2, 0.1}, Shape{3, 1, DType::F32, 1, 0.0}}) {
+  for (const EngineShape& shape :
+       {EngineShape{0, 1, DType::F32, 2, 0.1}, EngineShape{3, 1, DType::BF16, 2, 0.1}, EngineShape{3, 1, DType::F32, 1, 0.0}}) {
     const bool is_timed = shape.accumulation == 1;
     SCOPED_TRACE(fmt::format("stage {}, timed {}", shape.stage, is_timed));
     ZerothOrderCase test = case_of(GetParam(), shape);
@@ -278,179 +229,7 @@ TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
   EXPECT_EQ(batches[1].sample_ids, before[0].sample_ids);
 }
 
-constexpr double kSlowSeconds = 0.03;
-
-// Leaves work to the device that takes so long there, and whose launch does not.
-class SlowOnDevice final : public Objective {
- public:
-  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
-    const auto sleep = [](void*) { std::this_thread::sleep_for(std::chrono::duration<double>(kSlowSeconds)); };
-    EXPECT_EQ(cudaLaunchHostFunc(c10::cuda::getCurrentCUDAStream(0).stream(), sleep, nullptr), cudaSuccess);
-    return inner_->sum(batch, outputs);
-  }
-  at::Tensor value(const Batch& batch, const TensorList& outputs) const override { return inner_->value(batch, outputs); }
-  const char* name() const override { return inner_->name(); }
-  ActivationCost activation_cost(const ActivationShape& shape, int64_t vocabulary) const override {
-    return inner_->activation_cost(shape, vocabulary);
-  }
-
- private:
-  std::unique_ptr<Objective> inner_ = make_cross_entropy();
-};
-
-// The trace and the breakdown say when the device works and how long, not the host that launches.
-TEST(CudaEngineTimes, AreThoseOfTheDevice) {
-  ZerothOrderCase test = case_of(kKinds[0], {0, 1, DType::F32, 1, 0.0});
-  test.config.run.trace = test.config.wall_clock_breakdown = true;
-  test.steps = 4;
-  const SlowOnDevice objective;
-  std::vector<double> begins;  // of the steps
-  std::vector<StepTimers> timers;
-  std::vector<Trace::Interval> slow, all;
-  run_zeroth_order_threads(test, 1,
-                           {.objective = &objective,
-                            .before_step =
-                                [&](int64_t step, Engine& engine) {
-                                  begins.push_back(engine.trace()->now());
-                                  if (step > 0) timers.push_back(engine.timers());
-                                  if (step != 3) return;
-                                  engine.settle();
-                                  all = engine.trace()->intervals();
-                                },
-                            .device = Device::cuda(0)});
-  for (const Trace::Interval& at : all) {
-    EXPECT_GE(at.end, at.begin) << at.name;
-    EXPECT_GE(at.begin, 0) << at.name;
-    if (at.end - at.begin > 0.9 * kSlowSeconds) slow.push_back(at);
-  }
-  ASSERT_EQ(slow.size(), 3U);
-  double in_phases = 0;
-  for (size_t step = 0; step < 3; ++step) {
-    EXPECT_EQ(slow[step].row, std::string("computation"));
-    EXPECT_EQ(slow[step].name, "forward head");
-    EXPECT_GT(slow[step].begin, begins[step]);
-    EXPECT_LT(slow[step].begin, begins[step + 1]);
-    EXPECT_GT(timers[step].forward, 0.9 * kSlowSeconds);
-    EXPECT_GT(timers[step].backward, 0);
-    in_phases += timers[step].total() - timers[step].data;
-  }
-  EXPECT_LT(in_phases, begins.back() - begins.front()) << "no time counts twice";
-  // An update that is not done when its step ends counts for the next.
-  EXPECT_GT(timers[0].update + timers[1].update, 0);
-}
-
-// Rows and names of what is traced, but for waits.
-std::multiset<std::string> traced(ZerothOrderCase test, int world, bool on_gpu) {
-  test.config.run.trace = true;
-  std::multiset<std::string> out;
-  const auto look = [&](int64_t step, Engine& engine) {
-    if (step != 2 || engine.rank() != 0) return;
-    engine.settle();
-    for (const Trace::Interval& at : engine.trace()->intervals())
-      if (!at.name.starts_with("wait for")) out.insert(fmt::format("{}: {}", at.row, at.name));
-  };
-  run_zeroth_order_threads(test, world,
-                           {.before_step = look, .device_of_rank = [&](int rank) { return on_gpu ? Device::cuda(rank) : Device::cpu(); }});
-  return out;
-}
-
-TEST(CudaEngineTimes, HaveTheRowsAndNamesOfAProcessor) {
-  for (const Kind& kind : {kKinds[1], kKinds[5]})
-    for (const int world : {1, 2}) {
-      SCOPED_TRACE(fmt::format("{}, {} ranks", kind.name, world));
-      const ZerothOrderCase test = case_of(kind, {3, world, DType::F32, 2, 0.0});
-      const auto found = traced(test, world, true);
-      EXPECT_GT(found.size(), 50U);
-      EXPECT_EQ(found, traced(test, world, false));
-    }
-}
-
-struct Ranges final : torch::profiler::impl::ProfilerStubs {
-  void record(c10::DeviceIndex*, torch::profiler::impl::ProfilerVoidEventStub*, int64_t*) const override {}
-  float elapsed(const torch::profiler::impl::ProfilerVoidEventStub*, const torch::profiler::impl::ProfilerVoidEventStub*) const override {
-    return 0;
-  }
-  void mark(const char*) const override {}
-  void rangePush(const char* name) const override {
-    ++depth;
-    names.insert(name);
-  }
-  void rangePop() const override { --depth; }
-  void onEachDevice(std::function<void(int)>) const override {}
-  void synchronize() const override {}
-  mutable int depth = 0;
-  mutable std::multiset<std::string> names;
-};
-
-// What is in the trace of a run of one rank is launched in ranges of NVTX of the same names.
-TEST(CudaEngineTimes, AreInRangesOfNvtx) {
-  auto* const before = const_cast<torch::profiler::impl::ProfilerStubs*>(torch::profiler::impl::cudaStubs());
-  Ranges ranges;
-  torch::profiler::impl::registerCUDAMethods(&ranges);
-  ZerothOrderCase test = case_of(kKinds[0], {3, 1, DType::F32, 2, 0.0});
-  for (const bool has_trace : {false, true}) {
-    test.config.wall_clock_breakdown = true;
-    test.config.run.trace = has_trace;
-    std::multiset<std::string> in_trace;
-    const auto look = [&](int64_t step, Engine& engine) {
-      engine.settle();
-      if (step != 2) return;
-      EXPECT_EQ(ranges.depth, 0);
-      if (has_trace)
-        for (const Trace::Interval& at : engine.trace()->intervals()) in_trace.insert(at.name);
-      EXPECT_EQ(in_trace, ranges.names);
-    };
-    run_zeroth_order_threads(test, 1, {.before_step = look, .device = Device::cuda(0)});
-    EXPECT_EQ(in_trace.contains("forward h.1"), has_trace);
-  }
-  torch::profiler::impl::registerCUDAMethods(before);
-}
-
-// On a GPU of 32 MiB (FAKE_GPU_MEMORY): what other programs take there, and a run that needs more than they leave.
-std::string refused_beside(int64_t left_bytes, int64_t device_memory, int64_t* planned_bytes = nullptr) {
-  const Device gpu = Device::cuda(0);
-  Arena others = gpu.memory("others", gpu.memory_info().free_bytes - left_bytes);
-  ZerothOrderCase test = case_of(kKinds[0], {0, 1, DType::F32, 1, 0.0});
-  test.config.run.device_memory = device_memory;
-  std::string text;
-  try {
-    run_zeroth_order_threads(test, 1, {.device = gpu, .change_plan = [&](TrainingPlan& plan) {
-                                         plan.device_peak_bytes = 1234567;
-                                         if (planned_bytes != nullptr)
-                                           *planned_bytes = plan.any_step().device_arena_bytes() +
-                                                            kernel_scratch(test.config, plan.any_step().options).num_bytes();
-                                       }});
-  } catch (const RunError& error) {
-    text = error.what();
-  }
-  return text;
-}
-
-TEST(CudaEngineMemory, ATensorThatDoesNotFitIsToldWithItsUnitAndThePlan) {
-  for (const int64_t limit : {int64_t{0}, int64_t{1500000}}) {
-    int64_t arenas = 0;
-    const std::string text = refused_beside(limit > 0 ? 16 << 20 : (1 << 20) + FlatKernels::kSumScratchBytes, limit, &arenas);
-    for (const std::string& part :
-         {std::string("rank 0, step 0, forward of unit embedding: needs "), fmt::format("{} of them in arenas", grouped(arenas)),
-          std::string("in tensors that are there and "), std::string("1,234,567 bytes (1.18 MiB) were planned in all"),
-          std::string("cuda:0 has 33,554,432 bytes (32.0 MiB)"),
-          std::string(limit > 0 ? "run.device_memory is 1,500,000 bytes (1.43 MiB): raise it" : "end other programs there")})
-      EXPECT_SAYS(text, part);
-  }
-}
-
-TEST(CudaEngineMemory, ArenasThatDoNotFitAreToldWithThePlan) {
-  int64_t arenas = 0;
-  // What is left has room for the buffers, and for the scratch of kernels beside them it has none.
-  const int64_t left = FlatKernels::kSumScratchBytes;
-  const std::string text = refused_beside(left, 0, &arenas);
-  EXPECT_LE(arenas - left, left);
-  EXPECT_SAYS(text, fmt::format("cuda:0 (Fake GPU) has {} of 32.0 MiB free, and the plan takes {} for the runtime's arenas and the "
-                                "scratch of its kernels and 1.18 MiB at its peak",
-                                human_bytes(left), human_bytes(arenas)));
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, CudaEngine, ::testing::ValuesIn(kKinds), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kinds, CudaEngine, ::testing::ValuesIn(kEngineKinds), [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace zerostep::testing

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "fake_gpu/device_memory.h"
 #include "fake_gpu/fake_gpu.h"

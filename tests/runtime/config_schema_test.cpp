@@ -258,17 +258,21 @@ TEST(ConfigSchema, IntegersAtTheirEndsAreTakenOrNamed) {
   EXPECT_GT(tried, 80U);
 }
 
+// Of a refused key, a value that is not harmless.
+std::string refused_value(const Key& key) {
+  if (key.harmless == "off") return "{\"enabled\": true}";
+  if (key.type.kind == Kind::Anything) return "{\"something\": true}";
+  if (key.harmless == "[true]") return "false";
+  if (key.type.kind == Kind::Choice) return std::string(schema::split_words(key.type.choices).back());
+  if (key.type.kind == Kind::Integer) return "1000";
+  return other_value(key, json());
+}
+
 TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
   for (const Key& key : schema::keys()) {
     if (key.list != List::Refused || key.path.find("[]") != std::string_view::npos) continue;
     std::vector<std::string> set = setting_of(key);
-    const std::string value = key.harmless == "off"             ? "{\"enabled\": true}"
-                              : key.type.kind == Kind::Anything ? "{\"something\": true}"
-                              : key.harmless == "[true]"        ? "false"
-                              : key.type.kind == Kind::Choice   ? std::string(schema::split_words(key.type.choices).back())
-                              : key.type.kind == Kind::Integer  ? "1000"
-                                                                : other_value(key, json());
-    set.push_back(fmt::format("{}={}", key.path, value));
+    set.push_back(fmt::format("{}={}", key.path, refused_value(key)));
     const std::string said = tiny_refusal(set);
     expect_words(said, {fmt::format("{} is ", key.path), std::string(key.meaning)});
     set.pop_back();

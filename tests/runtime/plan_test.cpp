@@ -3,10 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <set>
 
 #include "base/error.h"
-#include "runtime/plan/name_pattern.h"
 
 namespace zerostep {
 namespace {
@@ -400,30 +398,6 @@ TEST(Plan, ArenaBytesAreTheTensorsOfTheStage) {
         << "stage " << stage;
     EXPECT_EQ(rings > 0, stage >= 2);
   }
-}
-
-TEST(Visits, RecomputationBySegmentsWorkedOutByHand) {
-  const auto text = [](const std::vector<Visit>& visits) {
-    std::string out;
-    for (const Visit& v : visits) {
-      out += v.kind == VisitKind::Forward ? "F" : v.kind == VisitKind::ForwardOnly ? "n" : v.kind == VisitKind::Recompute ? "R" : "B";
-      out += std::to_string(v.unit) + (v.keep_input ? "* " : " ");
-    }
-    return out;
-  };
-  EXPECT_EQ(text(first_order_visits(4, 1, 0, 0)), "F0 F1 F2 F3 B3 B2 B1 B0 ");
-  // Four inner units in two segments; the second is recorded at once.
-  EXPECT_EQ(text(first_order_visits(6, 1, 2, 0)), "F0 n1* n2 F3 F4 F5 B5 B4 B3 R1 R2 B2 B1 B0 ");
-  EXPECT_EQ(text(first_order_visits(5, 1, -1, 0)), "F0 n1* n2* F3 F4 B4 B3 R2 B2 R1 B1 B0 ");
-  EXPECT_EQ(text(first_order_visits(5, 1, 0, 3)), "n0 n1 n2 F3 F4 B4 B3 ");
-  EXPECT_EQ(text(evaluation_visits(3)), "n0 n1 n2 ");
-}
-
-TEST(NamePattern, GlobsMatchWholeNames) {
-  EXPECT_TRUE(matches_pattern("transformer.h.0.ln_1.weight", "*.ln_?.weight"));
-  EXPECT_TRUE(matches_pattern("transformer.h.0.ln_1.weight", "transformer.h.*"));
-  EXPECT_FALSE(matches_pattern("transformer.h.0.ln_1.weight", "h.0"));
-  EXPECT_TRUE(matches_any("lm_head.weight", {"x", "lm_*"}));
 }
 
 }  // namespace

@@ -94,14 +94,19 @@ TEST(ExpectedNorm, IsTheNormOfIndependentDirections) {
   EXPECT_EQ(expected_norm(std::vector<double>{0, 0}, 9), 0);
 }
 
+char letter_of(const StepKind& kind) {
+  if (kind.update == StepKind::Update::Blend) return 'I';
+  if (kind.backprop) return kind.queries ? 'M' : 'B';
+  return kind.queries ? 'q' : '?';
+}
+
 std::string kinds_of(const StepConfig& config, int64_t steps) {
   std::string text;
   for (int64_t s = 0; s < steps; ++s) {
     const StepKind kind = step_kind(config, s);
-    const bool blend = kind.update == StepKind::Update::Blend;
-    EXPECT_EQ(kind.instructed, blend);
+    EXPECT_EQ(kind.instructed, kind.update == StepKind::Update::Blend);
     EXPECT_EQ(kind.update == StepKind::Update::Estimate, !kind.backprop);
-    text += blend ? 'I' : kind.backprop && kind.queries ? 'M' : kind.backprop ? 'B' : kind.queries ? 'q' : '?';
+    text += letter_of(kind);
   }
   return text;
 }

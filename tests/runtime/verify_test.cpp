@@ -6,116 +6,13 @@
 #include <map>
 
 #include "runtime/report/plan_report.h"
-#include "tests/runtime/support/zeroth_order_case.h"
+#include "tests/runtime/support/verify_case.h"
 
 // The proof that a step's lanes cannot race: it holds for every plan that is made, and a plan with a wait less is found.
 namespace zerostep::testing {
 namespace {
 
 using Mode = StepConfig::Mode;
-
-// What changes the actions beside mode, stage and limits.
-enum class Kind : uint8_t {
-  Plain,
-  SixteenBit,
-  SixteenBitMessages,
-  Muon,
-  Recompute,
-  HostCheckpoints,
-  LowRank,
-  NoReduceScatter,
-  OwnGradients,
-  Deferred,
-  Host,
-  Files,
-  InBackward,
-  OneBuffer,
-  GpuHost,
-  GpuFiles
-};
-constexpr Kind kKinds[] = {Kind::Plain,
-                           Kind::SixteenBit,
-                           Kind::SixteenBitMessages,
-                           Kind::Muon,
-                           Kind::Recompute,
-                           Kind::HostCheckpoints,
-                           Kind::LowRank,
-                           Kind::NoReduceScatter,
-                           Kind::OwnGradients,
-                           Kind::Deferred,
-                           Kind::Host,
-                           Kind::Files,
-                           Kind::InBackward,
-                           Kind::OneBuffer,
-                           Kind::GpuHost,
-                           Kind::GpuFiles};
-
-struct PlanCase {
-  Mode mode;
-  int stage, world;
-  bool overlap;
-  int64_t live, prefetch, bucket, accumulation;
-  Kind kind = Kind::Plain;
-  std::string text() const {
-    return fmt::format("mode {} stage {} world {} overlap {} live {} prefetch {} bucket {} accumulation {} kind {}", static_cast<int>(mode),
-                       stage, world, overlap, live, prefetch, bucket, accumulation, static_cast<int>(kind));
-  }
-};
-
-TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
-  test = ZerothOrderCase::tiny(c.mode);
-  Config& config = test.config;
-  config.zero.stage = c.stage;
-  config.zero.overlap_comm = c.overlap;
-  config.zero.stage3_max_live_parameters = c.live;
-  config.zero.stage3_prefetch_bucket_size = c.prefetch;
-  config.zero.reduce_bucket_size = config.zero.allgather_bucket_size = c.bucket;
-  config.step.bp_interval = c.mode == Mode::Calibrate || c.mode == Mode::Instruct ? 2 : config.step.bp_interval;
-  config.step.monitor_interval = c.mode == Mode::Calibrate ? 2 : 0;
-  const int64_t micro = ZerothOrderCase::kMicroBatch, all = micro * c.world * c.accumulation;
-  config.batch = config.step.query_batch = {all, micro, c.accumulation};
-  if (c.kind == Kind::SixteenBit || c.kind == Kind::SixteenBitMessages) config.precision.compute = DType::BF16;
-  if (c.kind == Kind::SixteenBitMessages) config.communication_data_type = DType::BF16;
-  if (c.kind == Kind::Muon) config.optimizer.type = OptimizerConfig::Type::Muon;
-  if (c.kind == Kind::Recompute) config.number_checkpoints = 2;
-  if (c.kind == Kind::HostCheckpoints) {
-    test.model.n_layer = 5;
-    config.number_checkpoints = -1;
-    config.cpu_checkpointing = true;
-  }
-  if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
-  if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
-  if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
-  if (c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::InBackward || c.kind == Kind::OneBuffer) {
-    const Tier tier = c.kind == Kind::Host ? Tier::Host : Tier::File;
-    if (c.stage == 3) config.zero.offload_param.tier = tier;
-    if (c.stage > 0) config.zero.offload_optimizer.tier = tier;
-  }
-  if (c.kind == Kind::GpuHost || c.kind == Kind::GpuFiles) {  // parameters that the GPU updates
-    config.run.device = "cuda";
-    config.optimizer.type = OptimizerConfig::Type::SGD;
-    config.optimizer.momentum = 0;
-    if (c.stage == 3) config.zero.offload_param.tier = c.kind == Kind::GpuHost ? Tier::Host : Tier::File;
-  }
-  if (c.kind == Kind::OneBuffer) {
-    config.zero.offload_param.buffer_count = config.zero.offload_optimizer.buffer_count = 1;
-    config.zero.offload_optimizer.pipeline_read = config.zero.offload_optimizer.pipeline_write = false;
-    config.zero.offload_param.max_in_cpu = 1000;
-    config.zero.offload_optimizer.ratio = 0.5;
-  }
-  const auto model = make_gpt2(test.model);
-  const auto objective = make_cross_entropy();
-  const bool defers =
-      c.kind == Kind::Deferred || c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::GpuHost || c.kind == Kind::GpuFiles;
-  if (c.kind == Kind::InBackward) {
-    config.gradient_clipping = 0;
-    config.zero.sub_group_size = 200;  // several updates a group
-  }
-  return plan_training(config, *model, *objective, c.world,
-                       c.kind == Kind::InBackward ? Updates::InBackward
-                       : defers                   ? Updates::Deferred
-                                                  : Updates::Immediate);
-}
 
 std::vector<PlanCase> all_cases() {
   std::vector<PlanCase> out;
@@ -129,7 +26,8 @@ std::vector<PlanCase> all_cases() {
               for (const int64_t bucket : {int64_t{300}, kAll})
                 for (const int64_t accumulation : {1, 3}) {
                   if (stage < 3 && (live == 0 || prefetch != kAll)) continue;
-                  for (const Kind kind : kKinds) out.push_back({mode, stage, world, overlap, live, prefetch, bucket, accumulation, kind});
+                  for (const PlanKind kind : kPlanKinds)
+                    out.push_back({mode, stage, world, overlap, live, prefetch, bucket, accumulation, kind});
                 }
   return out;
 }
@@ -166,24 +64,24 @@ TEST(Verify, AMissingWaitIsFound) {
   std::set<ActionKind> kinds;               // of those that wait
   std::set<std::pair<Lane, Lane>> of_host;  // which waits for which, where one is the host's
   constexpr int64_t kAll = int64_t{1} << 40;
-  for (const auto& [mode, kind] : {std::pair{Mode::FirstOrder, Kind::Plain},
-                                   {Mode::FirstOrder, Kind::SixteenBitMessages},
-                                   {Mode::FirstOrder, Kind::Muon},
-                                   {Mode::FirstOrder, Kind::Recompute},
-                                   {Mode::FirstOrder, Kind::HostCheckpoints},
-                                   {Mode::ZerothOrder, Kind::Plain},
-                                   {Mode::ZerothOrder, Kind::Muon},
-                                   {Mode::Calibrate, Kind::Plain},
-                                   {Mode::Instruct, Kind::LowRank},
-                                   {Mode::FirstOrder, Kind::Deferred},
-                                   {Mode::Alternating, Kind::Deferred},
-                                   {Mode::FirstOrder, Kind::Host},
-                                   {Mode::Alternating, Kind::Host},
-                                   {Mode::FirstOrder, Kind::Files},
-                                   {Mode::FirstOrder, Kind::InBackward},
-                                   {Mode::ZerothOrder, Kind::Files},
-                                   {Mode::ZerothOrder, Kind::GpuHost},
-                                   {Mode::Alternating, Kind::GpuFiles}})
+  for (const auto& [mode, kind] : {std::pair{Mode::FirstOrder, PlanKind::Plain},
+                                   {Mode::FirstOrder, PlanKind::SixteenBitMessages},
+                                   {Mode::FirstOrder, PlanKind::Muon},
+                                   {Mode::FirstOrder, PlanKind::Recompute},
+                                   {Mode::FirstOrder, PlanKind::HostCheckpoints},
+                                   {Mode::ZerothOrder, PlanKind::Plain},
+                                   {Mode::ZerothOrder, PlanKind::Muon},
+                                   {Mode::Calibrate, PlanKind::Plain},
+                                   {Mode::Instruct, PlanKind::LowRank},
+                                   {Mode::FirstOrder, PlanKind::Deferred},
+                                   {Mode::Alternating, PlanKind::Deferred},
+                                   {Mode::FirstOrder, PlanKind::Host},
+                                   {Mode::Alternating, PlanKind::Host},
+                                   {Mode::FirstOrder, PlanKind::Files},
+                                   {Mode::FirstOrder, PlanKind::InBackward},
+                                   {Mode::ZerothOrder, PlanKind::Files},
+                                   {Mode::ZerothOrder, PlanKind::GpuHost},
+                                   {Mode::Alternating, PlanKind::GpuFiles}})
     for (const int stage : {0, 1, 2, 3}) {
       ZerothOrderCase test;
       const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};
@@ -223,7 +121,7 @@ TEST(Verify, AMissingWaitIsFound) {
 TEST(Verify, AMissingTransferIsFound) {
   int64_t removed = 0;
   for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder})
-    for (const Kind kind : {Kind::Files, Kind::InBackward, Kind::OneBuffer})
+    for (const PlanKind kind : {PlanKind::Files, PlanKind::InBackward, PlanKind::OneBuffer})
       for (const int ranks : {1, 2}) {
         ZerothOrderCase test;
         const PlanCase c{mode, 3, ranks, true, int64_t{1} << 40, 1000, 300, 2, kind};
@@ -246,7 +144,7 @@ TEST(Verify, AReadOfWhatWasNotStoredIsFound) {
   int64_t tried = 0;
   for (const int ranks : {1, 2}) {
     ZerothOrderCase test;
-    TrainingPlan plan = plan_of({Mode::FirstOrder, 3, ranks, true, int64_t{1} << 40, 1000, 300, 2, Kind::InBackward}, test);
+    TrainingPlan plan = plan_of({Mode::FirstOrder, 3, ranks, true, int64_t{1} << 40, 1000, 300, 2, PlanKind::InBackward}, test);
     Plan& step = plan.steps.front().plan;
     for (Action& a : step.actions) {
       if (a.kind != ActionKind::Update) continue;
@@ -265,7 +163,7 @@ TEST(Verify, AReadOfWhatWasNotStoredIsFound) {
 
 TEST(Verify, AMissingTransferOfACheckpointIsFound) {
   ZerothOrderCase test;
-  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, Kind::HostCheckpoints}, test);
+  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, PlanKind::HostCheckpoints}, test);
   Plan& step = plan.steps.front().plan;
   std::map<ActionKind, std::vector<int>> moved;  // units
   for (Action& a : step.actions) {
@@ -283,7 +181,7 @@ TEST(Verify, AMissingTransferOfACheckpointIsFound) {
 
 TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
   ZerothOrderCase test;
-  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, Kind::Recompute}, test);
+  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, PlanKind::Recompute}, test);
   Plan& step = plan.steps.front().plan;
   int64_t kept = 0;
   for (Action& a : step.actions) {
@@ -300,129 +198,6 @@ TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
     a.uses = all;
   }
   EXPECT_EQ(kept, 1);  // the last of two segments keeps its graph
-}
-
-// Plans that follow one another. Each of them may be right for itself.
-class FoundBetween : public ::testing::Test {
- protected:
-  FoundBetween() : plan_(plan_of({Mode::Alternating, 1, 2, true, int64_t{1} << 40, 0, 300, 1}, test_)) {}
-  std::vector<std::string> problems() { return verify(plan_.layout, plan_.plans(), 1000).problems; }
-  bool finds(const std::string& one, const std::string& other) {
-    const std::vector<std::string> all = problems();
-    return std::any_of(all.begin(), all.end(), [&](const std::string& p) {
-      const size_t at = p.find(one);
-      return at != std::string::npos && p.find(other, at) != std::string::npos;
-    });
-  }
-  ZerothOrderCase test_;
-  TrainingPlan plan_;
-};
-
-TEST_F(FoundBetween, AnEndThatDoesNotWait) {
-  EXPECT_EQ(problems(), std::vector<std::string>{});
-  const std::vector<NamedPlan> all = plan_.plans();
-  ASSERT_EQ(all.size(), 4u);  // two kinds of steps, an evaluation, an update
-  const std::string steps[] = {all[0].name, all[1].name};
-  ASSERT_NE(steps[0], steps[1]);
-  for (int i : {0, 1}) {
-    std::vector<int>& waits = plan_.steps[static_cast<size_t>(i)].plan.actions.back().waits;
-    const std::vector<int> before = std::exchange(waits, {});
-    ASSERT_FALSE(before.empty());
-    for (const std::string& next : {steps[0], steps[1], all[2].name, all[3].name})
-      EXPECT_TRUE(finds("of " + next + " (", "of " + steps[i] + " (gather updated")) << next << " after " << steps[i];
-    EXPECT_FALSE(finds("of " + steps[0] + " (", "of " + all[3].name + " ("));
-    waits = before;
-  }
-  plan_.update.actions.back().waits.clear();
-  EXPECT_TRUE(finds("of a batch of evaluation (forward", "of an update alone (gather updated"));
-}
-
-// A gather lane that changes what a compute lane reads: each plan follows itself without a race, and not the other.
-TEST_F(FoundBetween, WhatNoPlanShowsByItself) {
-  Plan changes = plan_.update, reads = plan_.evaluate;
-  const Buffer weights{BufferKind::Parameters, 0};
-  changes.actions = {{.kind = ActionKind::Begin}, {.kind = ActionKind::GatherUpdated}, {.kind = ActionKind::End}};
-  changes.actions[1].lane = Lane::Gather;
-  changes.actions[1].uses = {{weights, true, true}};
-  changes.actions[1].waits = {0};
-  reads.actions = {{.kind = ActionKind::Begin}, {.kind = ActionKind::Visit, .visit = 0}, {.kind = ActionKind::End}};
-  reads.actions[1].uses = {{weights, true, false}};
-  const auto problems_of = [&](const std::vector<NamedPlan>& plans) { return verify(plan_.layout, plans).problems; };
-  const NamedPlan one{"the change", &changes}, other{"the reader", &reads};
-  EXPECT_EQ(problems_of({one}), std::vector<std::string>{});
-  EXPECT_EQ(problems_of({other}), std::vector<std::string>{});
-  const std::vector<std::string> found = problems_of({one, other});
-  ASSERT_EQ(found.size(), 1u);
-  EXPECT_EQ(found[0].find("action 1 of the reader ("), 0u) << found[0];
-  EXPECT_NE(found[0].find("while action 1 of the change ("), std::string::npos) << found[0];
-  changes.actions[2].waits = {1};
-  EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
-  // A skipped step ends where its ranks agree, and every lane is waited for.
-  changes.actions.insert(changes.actions.begin() + 2, {.kind = ActionKind::Agree});
-  changes.actions[3].waits = {1};
-  EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
-  changes.actions[3].waits = {};
-  EXPECT_EQ(problems_of({one, other}), found);
-}
-
-class FoundIn : public ::testing::Test {
- protected:
-  FoundIn() : plan_(plan_of({Mode::FirstOrder, 3, 2, true, int64_t{1} << 40, 1000, 300, 1}, test_)) {}
-  Plan& train() { return plan_.steps.front().plan; }
-  Action& first(ActionKind kind) {
-    for (Action& a : train().actions)
-      if (a.kind == kind) return a;
-    throw std::logic_error("no such action");
-  }
-  std::string problem() {
-    const PlanProof proof = verify(plan_.layout, plan_.any_step());
-    return proof.problems.empty() ? "" : proof.problems.front();
-  }
-  ZerothOrderCase test_;
-  TrainingPlan plan_;
-};
-
-TEST_F(FoundIn, BothActionsAndTheBufferAreNamed) {
-  EXPECT_EQ(problem(), "");
-  first(ActionKind::Visit).waits.clear();
-  const std::string found = problem();
-  for (const char* part : {"forward embedding", "compute lane", "reads slot 0 of parameters like", "gather embedding", "gather lane",
-                           "neither waits for the other"})
-    EXPECT_NE(found.find(part), std::string::npos) << part << " is not in: " << found;
-}
-
-TEST_F(FoundIn, AReleaseThatIsMissing) {
-  auto& actions = train().actions;
-  for (Action& a : actions)
-    if (a.kind == ActionKind::Release) a.uses.clear();
-  EXPECT_NE(problem().find("is not released"), std::string::npos) << problem();
-}
-
-TEST_F(FoundIn, AReadOfWhatNothingHasWritten) {
-  for (Action& a : train().actions)
-    if (a.kind == ActionKind::Reduce)
-      std::erase_if(a.uses, [](const BufferUse& use) { return use.buffer.kind == BufferKind::SquaredNorm; });
-  EXPECT_NE(problem().find("reads the squared norm of"), std::string::npos) << problem();
-  EXPECT_NE(problem().find("nothing has written in this step"), std::string::npos) << problem();
-}
-
-TEST_F(FoundIn, AGradientThatIsWrittenOverBeforeItIsReduced) {
-  for (Action& a : train().actions)
-    if (a.kind == ActionKind::Reduce)
-      std::erase_if(a.uses, [](const BufferUse& use) { return use.buffer.kind == BufferKind::GradientSlot; });
-  EXPECT_NE(problem().find("nothing has read the gradients of"), std::string::npos) << problem();
-}
-
-TEST_F(FoundIn, ASlotThatHoldsAnotherGroup) {
-  Action& visit = first(ActionKind::Visit);
-  for (BufferUse& use : visit.uses)
-    if (use.buffer.kind == BufferKind::ParameterSlot) use.group += 1;
-  EXPECT_NE(problem().find("and it holds"), std::string::npos) << problem();
-}
-
-TEST_F(FoundIn, AWaitForWhatComesLater) {
-  first(ActionKind::Gather).waits.push_back(static_cast<int>(train().actions.size()) - 1);
-  EXPECT_NE(problem().find("which is not before it"), std::string::npos) << problem();
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #pragma once
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>

@@ -1,5 +1,4 @@
 #pragma once
-#include <gtest/gtest.h>
 #include <hwy/highway.h>
 
 #include <bit>

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/noise.h"
+#include "models/scalar_type.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
@@ -120,8 +121,6 @@ struct ReferenceParameter {
   OrthogonalState orthogonal;
   at::Tensor tensor;  // compute type
 };
-
-at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat; }
 
 }  // namespace
 

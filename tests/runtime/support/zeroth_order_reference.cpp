@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/noise.h"
+#include "models/scalar_type.h"
 #include "tests/runtime/support/orthogonal_reference.h"
 
 namespace zerostep::testing {
@@ -16,8 +17,6 @@ namespace {
 
 using Values = std::vector<float>;
 using Numbers = std::vector<double>;
-
-at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat; }
 
 // As a shell matches names: * stands for anything.
 bool matches(const std::string& name, const std::string& pattern) {

@@ -1,6 +1,5 @@
 #pragma once
 #include <set>
-#include <string>
 #include <vector>
 
 #include "tests/runtime/support/zeroth_order_case.h"
